@@ -1,0 +1,290 @@
+package task
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Machine is the state machine of one task: events go in, [Machine.Next] says
+// what to do. It knows no clock, no Temporal and no wire, and it alone decides
+// the outcome, once; whatever happens after that changes nothing.
+//
+// A task's life is a chain of rounds. A round is one call of the upstream
+// tool; it ends with a result, an error, or requests for input. The answers
+// to all of them start the next round:
+//
+//	        BeginRound            RoundEnded(needs input)
+//	working ──────────► working ──────────────────────► input_required
+//	   ▲                   │ RoundEnded(result | error)        │
+//	   │                   ▼                                   │
+//	   │               terminal ◄── Cancel, Expire, Lose ──────┤
+//	   └──────────────────── Answer (the last one) ────────────┘
+//
+// A Machine is plain data and survives continue-as-new as JSON.
+type Machine struct {
+	State State `json:"state"`
+	// Round is the number of rounds begun so far.
+	Round int `json:"round"`
+	// Running is set between BeginRound and the end of that round.
+	Running bool `json:"running,omitempty"`
+	// RequestState is what the tool wants back with the answers.
+	RequestState string `json:"requestState,omitempty"`
+	// Asked maps the key of every outstanding or answered request of the
+	// current set to the tool's own key.
+	Asked map[string]string `json:"asked,omitempty"`
+	// Answers are the responses of the current set, by the tool's own key.
+	Answers map[string]json.RawMessage `json:"answers,omitempty"`
+	// Issued counts how often each of the tool's keys was asked under, so that
+	// no key is ever used twice.
+	Issued map[string]int `json:"issued,omitempty"`
+	// Idle counts the rounds in a row that ended with neither an end nor a
+	// request: the tool only wants to be called again later.
+	Idle int `json:"idle,omitempty"`
+	// Outcome is the full outcome once there is one.
+	Outcome *Outcome `json:"outcome,omitempty"`
+}
+
+// Step is what a [Machine] wants done next.
+type Step int
+
+const (
+	// StepRun: call BeginRound and run the round, after [Machine.Delay].
+	StepRun Step = iota
+	// StepAwaitRound: a round is running; wait for its end or another event.
+	StepAwaitRound
+	// StepAwaitInput: wait for answers or another event.
+	StepAwaitInput
+	// StepEnd: there is an outcome.
+	StepEnd
+)
+
+// MaxInputsBytes bounds the outstanding requests of a task, which have to fit
+// in a workflow memo together with everything else it holds.
+const MaxInputsBytes = 128 << 10
+
+// NewMachine is the machine of a task created at now.
+func NewMachine(now time.Time) *Machine {
+	return &Machine{State: InitialState(now)}
+}
+
+// InitialState is the state in which every task begins (2025-11-25, tasks,
+// "Task Status Lifecycle": tasks MUST begin in the working status).
+func InitialState(now time.Time) State {
+	return State{Rev: 1, Status: StatusWorking, UpdatedAt: now.UTC()}
+}
+
+// Next says what to do next.
+func (m *Machine) Next() Step {
+	switch {
+	case m.Outcome != nil:
+		return StepEnd
+	case m.Running:
+		return StepAwaitRound
+	case m.State.Status == StatusInputRequired:
+		return StepAwaitInput
+	default:
+		return StepRun
+	}
+}
+
+// Delay is how long to wait before the next round: zero, unless the tool ended
+// rounds without asking anything, which it does to shed load.
+func (m *Machine) Delay() time.Duration {
+	if m.Idle == 0 {
+		return 0
+	}
+	return min(time.Second<<min(m.Idle-1, 6), time.Minute)
+}
+
+// BeginRound starts the next round and returns what goes with its call: the
+// answers to the last round's requests under the tool's own keys, and the
+// tool's state. Call it only when Next returns StepRun.
+func (m *Machine) BeginRound() (round int, answers map[string]json.RawMessage, requestState string) {
+	m.Round++
+	m.Running = true
+	answers, requestState = m.Answers, m.RequestState
+	m.Asked, m.Answers, m.RequestState = nil, nil, ""
+	return m.Round, answers, requestState
+}
+
+// RoundEnded takes in how the running round ended. declared are the client
+// capabilities of the creating request: a request of a kind the client cannot
+// serve never becomes outstanding (2026-07-28, mrtr, "Server Requirements":
+// servers MUST NOT send input requests the client has not declared).
+func (m *Machine) RoundEnded(now time.Time, r RoundResult, declared json.RawMessage) {
+	m.Running = false
+	if m.Outcome != nil {
+		return
+	}
+	switch {
+	case r.Unknown != "":
+		m.end(now, &Outcome{Kind: OutcomeUnknown, Message: r.Unknown})
+	case r.Error != nil:
+		m.end(now, ErrorOutcome(r.Error))
+	case r.NeedsInput || len(r.Inputs) > 0:
+		m.ask(now, r, declared)
+	default:
+		m.end(now, ResultOutcome(r.Result, r.IsError))
+	}
+}
+
+func (m *Machine) ask(now time.Time, r RoundResult, declared json.RawMessage) {
+	m.RequestState = r.RequestState
+	if len(r.Inputs) == 0 {
+		m.Idle++
+		return
+	}
+	m.Idle = 0
+	if missing := Undeclared(declared, r.Inputs); missing != nil {
+		m.end(now, ErrorOutcome(missing))
+		return
+	}
+	inputs := make([]InputRequest, len(r.Inputs))
+	m.Asked = make(map[string]string, len(r.Inputs))
+	for i, in := range r.Inputs {
+		inputs[i] = InputRequest{Key: m.issue(in.Key), Method: in.Method, Params: in.Params}
+		m.Asked[inputs[i].Key] = in.Key
+	}
+	if size := inputsSize(inputs); size > MaxInputsBytes {
+		m.end(now, ErrorOutcome(&RPCError{
+			Code:    CodeInternalError,
+			Message: fmt.Sprintf("the tool's requests for input take %d bytes; at most %d can be kept", size, MaxInputsBytes),
+		}))
+		return
+	}
+	m.change(now, StatusInputRequired, inputMessage(inputs))
+	m.State.Inputs = inputs
+}
+
+// issue makes the key under which a request is put to the client: the tool's
+// own where it is still free.
+func (m *Machine) issue(toolKey string) string {
+	if m.Issued == nil {
+		m.Issued = map[string]int{}
+	}
+	key := toolKey
+	for m.Issued[key] > 0 {
+		m.Issued[toolKey]++
+		key = fmt.Sprintf("%s#%d", toolKey, m.Issued[toolKey])
+	}
+	m.Issued[key]++
+	return key
+}
+
+// Answer takes in the response to one request and reports whether it was
+// used. Only the first response to an outstanding request is; unknown and
+// answered keys are ignored (ext-tasks, "Task Update Requests").
+func (m *Machine) Answer(now time.Time, key string, response json.RawMessage) bool {
+	if m.Outcome != nil {
+		return false
+	}
+	i := slices.IndexFunc(m.State.Inputs, func(in InputRequest) bool { return in.Key == key })
+	if i < 0 {
+		return false
+	}
+	if m.Answers == nil {
+		m.Answers = map[string]json.RawMessage{}
+	}
+	m.Answers[m.Asked[key]] = response
+	rest := slices.Delete(slices.Clone(m.State.Inputs), i, i+1)
+	if len(rest) > 0 {
+		m.touch(now)
+		m.State.Inputs = rest
+		m.State.Message = inputMessage(rest)
+		return true
+	}
+	m.change(now, StatusWorking, "")
+	return true
+}
+
+// Cancel ends the task as cancelled.
+func (m *Machine) Cancel(now time.Time, reason string) {
+	message := "The task was cancelled by request."
+	if reason != "" {
+		message += " Reason: " + reason
+	}
+	m.end(now, &Outcome{Kind: OutcomeCancelled, Message: message})
+}
+
+// Expire ends the task because its TTL is over.
+func (m *Machine) Expire(now time.Time, ttl time.Duration) {
+	m.end(now, &Outcome{
+		Kind:    OutcomeExpired,
+		Message: fmt.Sprintf("The task expired: it had not ended when its time to live of %s was over.", ttl),
+	})
+}
+
+// Lose ends the task because its running round was lost and may not be
+// repeated.
+func (m *Machine) Lose(now time.Time, message string) {
+	m.Running = false
+	m.end(now, &Outcome{Kind: OutcomeUnknown, Message: message})
+}
+
+// Decide ends the task with an outcome known from the start.
+func (m *Machine) Decide(now time.Time, o *Outcome) { m.end(now, o) }
+
+func (m *Machine) end(now time.Time, o *Outcome) {
+	if m.Outcome != nil {
+		return
+	}
+	m.Outcome = o
+	m.Asked, m.Answers, m.RequestState = nil, nil, ""
+	m.change(now, o.Status(), o.Message)
+	m.State.Outcome = o.Head()
+}
+
+func (m *Machine) change(now time.Time, s Status, message string) {
+	m.touch(now)
+	m.State.Status = s
+	m.State.Message = message
+	m.State.Inputs = nil
+}
+
+func (m *Machine) touch(now time.Time) {
+	m.State.Rev++
+	// Time never runs backwards within a task, whatever the clock does.
+	if now = now.UTC(); now.After(m.State.UpdatedAt) {
+		m.State.UpdatedAt = now
+	}
+}
+
+func inputsSize(inputs []InputRequest) int {
+	size := 0
+	for _, in := range inputs {
+		size += len(in.Key) + len(in.Method) + len(in.Params)
+	}
+	return size
+}
+
+// inputMessage tells people what a task waits for.
+func inputMessage(inputs []InputRequest) string {
+	var asks []string
+	for _, in := range inputs {
+		switch in.Method {
+		case MethodElicit:
+			var p struct {
+				Message string `json:"message"`
+			}
+			// A request without a readable message is still a request.
+			_ = json.Unmarshal(in.Params, &p)
+			asks = append(asks, clip(p.Message, 200))
+		case MethodSample:
+			asks = append(asks, "a model's answer")
+		case MethodRoots:
+			asks = append(asks, "the client's roots")
+		}
+	}
+	return clip("Waiting for input: "+strings.Join(asks, "; "), 500)
+}
+
+func clip(s string, runes int) string {
+	r := []rune(s)
+	if len(r) <= runes {
+		return s
+	}
+	return string(r[:runes-1]) + "…"
+}

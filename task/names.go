@@ -1,0 +1,49 @@
+package task
+
+// Names under which tasks are persisted in Temporal. They never change their
+// meaning: histories written by any released version are replayed by every
+// later one.
+const (
+	// WorkflowTask is the workflow type of a task.
+	WorkflowTask = "Task"
+	// WorkflowCall is the workflow type of a held call: the same workflow, but
+	// the caller waits for its result and tasks/* do not know it.
+	WorkflowCall = "Call"
+
+	// ActivityRound is the activity type of one round.
+	ActivityRound = "Round"
+
+	// SignalCancel carries a [CancelSignal], SignalInput an [InputSignal].
+	SignalCancel = "cancel"
+	SignalInput  = "input"
+
+	// QueryTask answers a [Projection], QueryResult an *[Outcome] (nil while
+	// there is none).
+	QueryTask   = "task"
+	QueryResult = "result"
+
+	// MemoTask holds a [Card], written once; MemoState holds a [State], written
+	// at every change of status.
+	MemoTask  = "task"
+	MemoState = "state"
+
+	// FailureTask is the type of the application error with which a failed
+	// task's workflow ends; its details are the [Outcome].
+	FailureTask = "TaskFailed"
+)
+
+// Search attributes, all registered at start-up.
+const (
+	// SearchStatus (Keyword) is the status while the workflow runs. Read it
+	// together with ExecutionStatus: after a Terminate it is stale.
+	SearchStatus = "McpTaskStatus"
+	// SearchTool (Keyword) is the exposed name of the tool.
+	SearchTool = "McpTool"
+	// SearchOwner (Keyword) is [Owner.Hash].
+	SearchOwner = "McpOwner"
+	// SearchExpiresAt (Datetime) is [Task.ExpiresAt].
+	SearchExpiresAt = "McpExpiresAt"
+)
+
+// DefaultTaskQueue is the task queue on which workflows and rounds run.
+const DefaultTaskQueue = "longhaul"

@@ -1,0 +1,341 @@
+// Package workflows holds the one workflow Longhaul has: a task. It feeds
+// what happens into the state machine of package task, runs the rounds it
+// asks for, and projects its state into the memo.
+//
+// The code here is replayed from histories that any released version wrote.
+// It uses no clock, no client and no network, and it changes only behind
+// workflow.GetVersion; the histories under testdata hold it to that.
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// HeartbeatTimeout is how long a running round may be silent before Temporal
+// gives its worker up. It has to be longer than the longest outage of Temporal
+// that a running tool shall survive.
+const HeartbeatTimeout = 60 * time.Second
+
+// CleanupTimeout bounds the time a cancelled round has to end by itself.
+const CleanupTimeout = 10 * time.Second
+
+// Registry is the part of a worker that takes workflows.
+type Registry interface {
+	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
+}
+
+// Register registers the task workflow under both of its names.
+func Register(r Registry) {
+	r.RegisterWorkflowWithOptions(Task, workflow.RegisterOptions{Name: task.WorkflowTask})
+	r.RegisterWorkflowWithOptions(Task, workflow.RegisterOptions{Name: task.WorkflowCall})
+}
+
+// Task runs one task to its outcome.
+//
+// A tool's result completes the workflow, a cancelled task ends it as
+// Canceled, and everything else as Failed with a [task.FailureTask] error, so
+// that Temporal's own tools show what became of it. In all three the
+// [task.Outcome] is what the close event carries.
+func Task(ctx workflow.Context, in task.StartInput) (*task.Outcome, error) {
+	t := newRun(ctx, in)
+	if err := t.handleQueries(ctx); err != nil {
+		return nil, err
+	}
+	return t.run()
+}
+
+// run is one run of the workflow.
+type run struct {
+	in      task.StartInput
+	machine *task.Machine
+
+	// root is the context that Temporal cancels; ctx is disconnected from it,
+	// so that a cancel is an event like the others and nothing below it fails.
+	root workflow.Context
+	ctx  workflow.Context
+
+	cancels workflow.ReceiveChannel
+	inputs  workflow.ReceiveChannel
+
+	round       workflow.Future // the running round's activity
+	cancelRound workflow.CancelFunc
+
+	projected task.State // what the memo shows
+}
+
+func newRun(ctx workflow.Context, in task.StartInput) *run {
+	t := &run{
+		in:      in,
+		machine: in.Resume,
+		root:    ctx,
+		cancels: workflow.GetSignalChannel(ctx, task.SignalCancel),
+		inputs:  workflow.GetSignalChannel(ctx, task.SignalInput),
+	}
+	t.ctx, _ = workflow.NewDisconnectedContext(ctx)
+	if t.machine == nil {
+		t.machine = task.NewMachine(in.Card.CreatedAt)
+	}
+	t.projected = t.machine.State
+	return t
+}
+
+func (t *run) handleQueries(ctx workflow.Context) error {
+	err := workflow.SetQueryHandler(ctx, task.QueryTask, func() (task.Projection, error) {
+		return task.Projection{Card: t.in.Card, State: t.machine.State}, nil
+	})
+	if err != nil {
+		return err
+	}
+	return workflow.SetQueryHandler(ctx, task.QueryResult, func() (*task.Outcome, error) {
+		return t.machine.Outcome, nil
+	})
+}
+
+func (t *run) run() (*task.Outcome, error) {
+	if t.in.Decided != nil {
+		t.machine.Decide(t.now(), t.in.Decided)
+	}
+	for {
+		t.takeEvents()
+		switch t.machine.Next() {
+		case task.StepRun:
+			if t.machine.Delay() > 0 && !t.pause(t.machine.Delay()) {
+				continue
+			}
+			if workflow.GetInfo(t.ctx).GetContinueAsNewSuggested() {
+				return nil, t.continueAsNew()
+			}
+			t.startRound()
+		case task.StepAwaitRound:
+			t.project()
+			if err := workflow.Await(t.ctx, t.eventPending); err != nil {
+				return nil, err
+			}
+		case task.StepAwaitInput:
+			t.project()
+			if err := t.awaitInput(); err != nil {
+				return nil, err
+			}
+		case task.StepEnd:
+			return t.end()
+		}
+	}
+}
+
+// eventPending reports whether there is anything for takeEvents.
+func (t *run) eventPending() bool {
+	return t.root.Err() != nil || t.cancels.Len() > 0 || t.inputs.Len() > 0 ||
+		(t.round != nil && t.round.IsReady())
+}
+
+// takeEvents feeds everything that has happened into the machine. The order
+// decides who wins when several things meet in one workflow task: a cancel
+// over a result, because its sender may already have been told "cancelled"
+// (2025-11-25, tasks, "Task Cancellation": it MUST remain cancelled), and an
+// answer over the result that overtook it.
+func (t *run) takeEvents() {
+	if t.root.Err() != nil {
+		t.machine.Cancel(t.now(), "")
+	}
+	for {
+		var s task.CancelSignal
+		if !t.cancels.ReceiveAsync(&s) {
+			break
+		}
+		t.machine.Cancel(t.now(), s.Reason)
+	}
+	for {
+		var s task.InputSignal
+		if !t.inputs.ReceiveAsync(&s) {
+			break
+		}
+		for _, key := range workflow.DeterministicKeys(s.Responses) {
+			t.machine.Answer(t.now(), key, s.Responses[key])
+		}
+	}
+	if t.round != nil && t.round.IsReady() {
+		t.takeRound()
+	}
+}
+
+// startRound schedules the activity that calls the tool. What is left of the
+// TTL bounds it, retries included.
+func (t *run) startRound() {
+	left := t.timeLeft()
+	if left <= 0 {
+		t.expire()
+		return
+	}
+	n, answers, state := t.machine.BeginRound()
+	retry := &temporal.RetryPolicy{MaximumAttempts: 1}
+	if t.in.Policy.Retry {
+		retry = &temporal.RetryPolicy{
+			InitialInterval:    time.Second,
+			BackoffCoefficient: 2,
+			MaximumInterval:    30 * time.Second,
+		}
+	}
+	ctx := workflow.WithActivityOptions(t.ctx, workflow.ActivityOptions{
+		ActivityID:             fmt.Sprintf("round-%d", n),
+		ScheduleToCloseTimeout: left,
+		HeartbeatTimeout:       HeartbeatTimeout,
+		WaitForCancellation:    true,
+		RetryPolicy:            retry,
+		Summary:                fmt.Sprintf("%s, round %d", t.in.Card.Tool, n),
+	})
+	ctx, t.cancelRound = workflow.WithCancel(ctx)
+	t.round = workflow.ExecuteActivity(ctx, task.ActivityRound, task.RoundInput{
+		Round:        n,
+		Tool:         t.in.Card.Tool,
+		Arguments:    t.in.Arguments,
+		Capabilities: t.in.Capabilities,
+		Policy:       t.in.Policy,
+		Answers:      answers,
+		RequestState: state,
+	})
+}
+
+// takeRound feeds the end of the running round into the machine.
+func (t *run) takeRound() {
+	var result task.RoundResult
+	err := t.round.Get(t.ctx, &result)
+	t.round, t.cancelRound = nil, nil
+	var timeout *temporal.TimeoutError
+	switch {
+	case err == nil:
+		t.machine.RoundEnded(t.now(), result, t.in.Capabilities)
+	case errors.As(err, &timeout) && (t.in.Policy.Retry || timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE):
+		// A retried round is only given up when the task's time is over.
+		t.machine.Running = false
+		t.expire()
+	case errors.As(err, &timeout):
+		t.machine.Lose(t.now(), "The outcome is unknown: the worker that ran the tool was lost, and the tool may not be run twice.")
+	default:
+		t.machine.Lose(t.now(), "The outcome is unknown: "+rootCause(err))
+	}
+}
+
+func rootCause(err error) string {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return app.Message()
+	}
+	return err.Error()
+}
+
+// awaitInput waits for an event or for the task's time to be over. It holds
+// nothing but a timer.
+func (t *run) awaitInput() error {
+	left := t.timeLeft()
+	if left <= 0 {
+		t.expire()
+		return nil
+	}
+	ok, err := workflow.AwaitWithOptions(t.ctx, workflow.AwaitOptions{
+		Timeout:      left,
+		TimerOptions: workflow.TimerOptions{Summary: "Waiting for input until the task expires"},
+	}, t.eventPending)
+	if err == nil && !ok {
+		t.expire()
+	}
+	return err
+}
+
+// pause waits before the next round and reports whether it may start.
+func (t *run) pause(d time.Duration) bool {
+	ok, err := workflow.AwaitWithOptions(t.ctx, workflow.AwaitOptions{
+		Timeout:      d,
+		TimerOptions: workflow.TimerOptions{Summary: "The tool asked to be called again later"},
+	}, t.eventPending)
+	return err == nil && !ok
+}
+
+// continueAsNew starts the next run between two rounds, with every event
+// taken in: whatever is still unread would be lost with this run.
+func (t *run) continueAsNew() error {
+	t.project()
+	next := t.in
+	next.Decided = nil
+	next.Resume = t.machine
+	return workflow.NewContinueAsNewError(t.root, workflow.GetInfo(t.ctx).WorkflowType.Name, next)
+}
+
+// end gives a cancelled round a bounded time to clean up and closes the
+// workflow with the outcome.
+func (t *run) end() (*task.Outcome, error) {
+	t.project()
+	if t.round != nil {
+		t.cancelRound()
+		_, err := workflow.AwaitWithOptions(t.ctx, workflow.AwaitOptions{
+			Timeout:      CleanupTimeout,
+			TimerOptions: workflow.TimerOptions{Summary: "Waiting for the cancelled round to clean up"},
+		}, func() bool { return t.round.IsReady() })
+		if err != nil {
+			return nil, err
+		}
+	}
+	// Signals that arrived meanwhile change nothing, but unread they would
+	// keep the workflow from closing cleanly.
+	t.takeEvents()
+	o := t.machine.Outcome
+	switch o.Kind {
+	case task.OutcomeResult:
+		return o, nil
+	case task.OutcomeCancelled:
+		return nil, temporal.NewCanceledError(o)
+	default:
+		return nil, temporal.NewApplicationErrorWithOptions(o.Message, task.FailureTask,
+			temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{o}})
+	}
+}
+
+// project writes the state into the memo, in the same workflow task in which
+// it changed: a reader who sees no pending workflow task can rely on it.
+func (t *run) project() {
+	now := t.machine.State
+	if now.Rev == t.projected.Rev {
+		return
+	}
+	// Both upserts fail only on values that cannot be encoded; these always can.
+	_ = workflow.UpsertMemo(t.ctx, map[string]any{task.MemoState: now})
+	if asks := now.Status == task.StatusInputRequired; asks || t.projected.Status == task.StatusInputRequired {
+		if now.Status != t.projected.Status {
+			_ = workflow.UpsertTypedSearchAttributes(t.ctx, SearchStatus.ValueSet(string(now.Status)))
+		}
+	}
+	workflow.SetCurrentDetails(t.ctx, details(t.in.Card, now))
+	t.projected = now
+}
+
+// SearchStatus is the typed key of [task.SearchStatus].
+var SearchStatus = temporal.NewSearchAttributeKeyKeyword(task.SearchStatus)
+
+// details is the state in markdown, for Temporal's Web UI.
+func details(c task.Card, s task.State) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s** is %s", c.Tool, strings.ReplaceAll(string(s.Status), "_", " "))
+	if s.Message != "" {
+		fmt.Fprintf(&b, "\n\n%s", s.Message)
+	}
+	for _, in := range s.Inputs {
+		fmt.Fprintf(&b, "\n\n- `%s`: %s, since %s", in.Key, in.Method, s.UpdatedAt.Format(time.RFC3339))
+	}
+	return b.String()
+}
+
+func (t *run) expire() { t.machine.Expire(t.now(), t.in.Card.TTL()) }
+
+func (t *run) timeLeft() time.Duration {
+	return t.in.Card.CreatedAt.Add(t.in.Card.TTL()).Sub(t.now())
+}
+
+func (t *run) now() time.Time { return workflow.Now(t.ctx) }
