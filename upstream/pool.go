@@ -1,0 +1,73 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+)
+
+// pool keeps the idle sessions of one command and bounds how many there are,
+// idle and busy together.
+type pool struct {
+	// slots holds one token for each busy session.
+	slots chan struct{}
+
+	mu   sync.Mutex
+	busy int
+	idle []*session // the most recently used last
+}
+
+func newPool(size int) *pool { return &pool{slots: make(chan struct{}, size)} }
+
+// get waits until another session may be busy. It returns an idle one that
+// serves caps, or nil: then the caller makes one. The discarded ones are for
+// the caller to close: they have died, or have to make room.
+func (p *pool) get(ctx context.Context, caps []byte) (sess *session, discarded []*session, err error) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy++
+	p.idle = slices.DeleteFunc(p.idle, func(s *session) bool {
+		if s.alive() {
+			return false
+		}
+		discarded = append(discarded, s)
+		return true
+	})
+	for i, s := range slices.Backward(p.idle) {
+		if bytes.Equal(s.caps, caps) {
+			p.idle = slices.Delete(p.idle, i, i+1)
+			return s, discarded, nil
+		}
+	}
+	if p.busy+len(p.idle) > cap(p.slots) {
+		discarded = append(discarded, p.idle[0])
+		p.idle = slices.Delete(p.idle, 0, 1)
+	}
+	return nil, discarded, nil
+}
+
+// put ends what get began and keeps sess, if not nil, for later.
+func (p *pool) put(sess *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy--
+	if sess != nil {
+		p.idle = append(p.idle, sess)
+	}
+	<-p.slots
+}
+
+// drain takes all idle sessions.
+func (p *pool) drain() []*session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	idle := p.idle
+	p.idle = nil
+	return idle
+}

@@ -1,0 +1,8 @@
+package upstream_test
+
+import (
+	"os/signal"
+	"syscall"
+)
+
+func ignoreTerminate() { signal.Ignore(syscall.SIGTERM) }

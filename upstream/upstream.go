@@ -1,0 +1,268 @@
+// Package upstream is where tools live: the MCP servers Longhaul stands in
+// front of, in this process, behind a command's standard streams, or behind
+// HTTP. It lists their tools and calls them, as an MCP client.
+//
+// A [Set] is the servers of one Longhaul process. Every server has one
+// long-lived session that lists its tools and hears of changes; calls have
+// sessions of their own, because what a caller can be asked (its client
+// capabilities) is fixed for a session. Sessions with servers in this process
+// and over HTTP are cheap and made for each call. A command is a process, so
+// its sessions are pooled: each call has one for itself, a session whose call
+// was cut short is thrown away, and the next call starts a new process.
+//
+// The protocol is spoken by the go-sdk client, but what is stored and passed
+// on has to be what the server sent, byte for byte, and not what some version
+// of Go structs made of it. So the messages are also read off the connection
+// as they pass, by the [tap].
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// MaxResultBytes bounds a tool result. A larger one is answered with an error,
+// because the engine could not store it.
+const MaxResultBytes = 1 << 20
+
+// maxMessageBytes bounds one JSON-RPC message of a server: a tool list, or a
+// result that is about to be refused.
+const maxMessageBytes = 16 << 20
+
+// Errors of [Set.Call].
+var (
+	// ErrUnknownTool: no server has a tool that is exposed under this name.
+	ErrUnknownTool = errors.New("unknown tool")
+	// ErrClosed: the Set was closed.
+	ErrClosed = errors.New("the upstreams are closed")
+)
+
+var errNotListed = errors.New("its tools could not be listed yet")
+
+// LostError says that a server could not be reached, or that its connection
+// was lost before the call was answered. Its text contains no credentials.
+type LostError struct {
+	// Server is the name of the server.
+	Server string
+	// Sent reports whether the call may have reached the tool. If not, nothing
+	// has happened and any call may be repeated.
+	Sent bool
+	// Err is the error of the connection.
+	Err error
+	// Detail, if not empty, says what went wrong on the server's side: the last
+	// lines of a process's standard error, the HTTP status, and the like.
+	Detail string
+}
+
+func (e *LostError) Error() string {
+	what := e.Detail
+	if what == "" {
+		what = e.Err.Error()
+	}
+	if e.Sent {
+		return fmt.Sprintf("the connection to server %q was lost during the call: %s", e.Server, what)
+	}
+	return fmt.Sprintf("server %q cannot be reached: %s", e.Server, what)
+}
+
+func (e *LostError) Unwrap() error { return e.Err }
+
+// Options configure a [Set].
+type Options struct {
+	// Servers in the order in which their tools are listed.
+	Servers []Server
+	// Tools says how single tools are run, by exposed name.
+	Tools map[string]ToolOptions
+	// StdioPoolSize bounds the processes that run for the calls of one command.
+	// One more lists its tools. Default 4.
+	StdioPoolSize int
+	// Version is what servers are told of this client. Default "dev".
+	Version string
+	Logger  *slog.Logger
+}
+
+// Set is a number of MCP servers and the catalogue of their tools.
+type Set struct {
+	options Options
+	logger  *slog.Logger
+	servers []*server
+
+	// ctx ends with Close; jobs are the calls and everything in the background.
+	ctx  context.Context
+	stop context.CancelFunc
+	jobs sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	catalogue catalogue
+	warned    map[string]bool
+	subs      map[int]func()
+	nextSub   int
+	// telling serialises the calls of subscribers.
+	telling sync.Mutex
+}
+
+// New returns a Set of servers. It connects to none of them before
+// [Set.Start], but middleware that contains panics is added to those in this
+// process.
+func New(o Options) (*Set, error) {
+	if o.StdioPoolSize <= 0 {
+		o.StdioPoolSize = 4
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Set{options: o, logger: o.Logger, warned: map[string]bool{}, subs: map[int]func(){}}
+	names := map[string]bool{}
+	for _, server := range o.Servers {
+		switch {
+		case server.dialer == nil:
+			return nil, fmt.Errorf("server %q is neither in process nor a command nor a URL", server.Name)
+		case server.Name == "" && len(o.Servers) > 1:
+			return nil, errors.New("every one of several servers needs a name")
+		case names[server.Name]:
+			return nil, fmt.Errorf("two servers are named %q", server.Name)
+		}
+		if err := checkProtocol(server.Protocol); err != nil {
+			return nil, fmt.Errorf("server %q: %w", server.Name, err)
+		}
+		names[server.Name] = true
+		if local, ok := server.dialer.(*inProcess); ok {
+			local.server.AddReceivingMiddleware(containPanics(o.Logger))
+		}
+		s.servers = append(s.servers, newServer(s, server, o.StdioPoolSize))
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Start lists the tools of all servers and returns when each has answered or
+// failed to. A server that failed is tried again in the background; its tools
+// appear when it answers. The error is that of ctx, or [ErrClosed].
+func (s *Set) Start(ctx context.Context) error {
+	var first sync.WaitGroup
+	for _, server := range s.servers {
+		first.Add(1)
+		if !s.goJob(func() { server.follow(s.ctx, sync.OnceFunc(first.Done)) }) {
+			return ErrClosed
+		}
+	}
+	done := make(chan struct{})
+	go func() { first.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close ends all sessions and processes and waits for them. Calls that are
+// still running are cancelled and end with a [*LostError].
+func (s *Set) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	s.jobs.Wait()
+	for _, server := range s.servers {
+		server.close()
+	}
+	s.jobs.Wait()
+	return nil
+}
+
+// goJob runs f in the background until Close. It reports false when the Set
+// is closed.
+func (s *Set) goJob(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.jobs.Go(f)
+	return true
+}
+
+// Call describes one call of a tool.
+type Call struct {
+	// Tool is the exposed name.
+	Tool string
+	// Arguments is a JSON object; nil means an empty one.
+	Arguments json.RawMessage
+	// Capabilities are the client capabilities of whoever can be asked for
+	// input; nil means none. They are declared to the server, except that
+	// Longhaul takes no tasks from it.
+	Capabilities json.RawMessage
+	// Answers are responses to the input requests of the round before, by the
+	// tool's own keys, and RequestState is what it wants back with them.
+	Answers      map[string]json.RawMessage
+	RequestState string
+	// IdempotencyKey, if not empty, is sent as [task.MetaIdempotencyKey] and
+	// Checkpoint, if not nil, as [task.MetaCheckpoint].
+	IdempotencyKey string
+	Checkpoint     json.RawMessage
+	// OnProgress, if not nil, is called for each progress notification, in
+	// order, with the checkpoint it carries, if any, and never after Call has
+	// returned. Progress grows from call to call, except that one which only
+	// brings a checkpoint repeats the last. It must not block: the connection
+	// is not read meanwhile.
+	OnProgress func(p task.Progress, checkpoint json.RawMessage)
+}
+
+// Call calls a tool once. What the server answered, even an error, is in the
+// RoundResult, verbatim. The error is [ErrUnknownTool], a [*LostError], or that
+// of ctx, whose end cancels the call on the server.
+func (s *Set) Call(ctx context.Context, c Call) (task.RoundResult, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return task.RoundResult{}, ErrClosed
+	}
+	s.jobs.Add(1)
+	defer s.jobs.Done()
+	tool, ok := s.catalogue.byName[c.Tool]
+	s.mu.Unlock()
+	if !ok {
+		return task.RoundResult{}, s.unknown(c.Tool)
+	}
+	caps, err := declaredCapabilities(c.Capabilities)
+	if err != nil {
+		return task.RoundResult{}, err
+	}
+
+	callCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	result, err := tool.server.call(callCtx, tool, caps, c)
+	switch {
+	case err == nil:
+		return result, nil
+	case ctx.Err() != nil:
+		return task.RoundResult{}, ctx.Err()
+	case s.ctx.Err() != nil:
+		return task.RoundResult{}, &LostError{Server: tool.server.Name, Sent: true, Err: ErrClosed}
+	default:
+		return task.RoundResult{}, err
+	}
+}
+
+// unknown is the error for a name that is not in the catalogue. The tool of a
+// server that was not listed yet may exist.
+func (s *Set) unknown(tool string) error {
+	for _, server := range s.owners(tool) {
+		if !server.listed() {
+			return &LostError{Server: server.Name, Err: errNotListed}
+		}
+	}
+	return fmt.Errorf("%w: %q", ErrUnknownTool, tool)
+}
