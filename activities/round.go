@@ -1,0 +1,320 @@
+// Package activities runs the rounds of tasks: one activity is one call of
+// the upstream tool.
+//
+// A round has to outlive trouble on both sides. Temporal may be away for a
+// while in the middle of it, so the round keeps its own heartbeat and its own
+// delivery of the result instead of the SDK's, whose short deadlines would
+// cancel every running tool in an outage of some seconds:
+//
+//   - the tool runs on a context that only a confirmed cancel, the round's
+//     deadline or the loss of the round ends; a heartbeat that fails is tried
+//     again a second later;
+//   - the result is delivered until Temporal has it, or says that nobody
+//     waits for it any more. Until then the heartbeat goes on, so that the
+//     round is not given to another worker and its tool run twice.
+//
+// The upstream may go away too. What happens then depends on whether the call
+// had been sent, and on whether the tool may be run again: see [Rounds.lost].
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/longhaul-mcp/longhaul/task"
+	"github.com/longhaul-mcp/longhaul/upstream"
+)
+
+const (
+	// beatEvery is the interval of heartbeats. It is also how stale the
+	// progress that tasks/get shows may be, and how long a cancel takes to
+	// arrive where the engine does not push it.
+	beatEvery = time.Second
+	// rpcTimeout bounds one call to Temporal.
+	rpcTimeout = 5 * time.Second
+	// maxAttempts is how often the upstream may be lost before the round fails
+	// for good.
+	maxAttempts = 5
+	// maxCheckpoint bounds a checkpoint in bytes.
+	maxCheckpoint = 256 << 10
+)
+
+// Caller calls tools: an [upstream.Set].
+type Caller interface {
+	Call(ctx context.Context, c upstream.Call) (task.RoundResult, error)
+}
+
+// Reporter is the part of Temporal's client with which a round reports.
+type Reporter interface {
+	RecordActivityHeartbeat(ctx context.Context, taskToken []byte, details ...any) error
+	CompleteActivity(ctx context.Context, taskToken []byte, result any, err error) error
+}
+
+// Rounds runs rounds.
+type Rounds struct {
+	upstream Caller
+	temporal Reporter
+	logger   *slog.Logger
+}
+
+// New returns Rounds that call tools through upstream and report to temporal.
+func New(upstream Caller, temporal Reporter, logger *slog.Logger) *Rounds {
+	return &Rounds{upstream: upstream, temporal: temporal, logger: logger}
+}
+
+// Registry is the part of a worker that takes activities.
+type Registry interface {
+	RegisterActivityWithOptions(a any, options activity.RegisterOptions)
+}
+
+// Register registers the activity [task.ActivityRound].
+func (r *Rounds) Register(reg Registry) {
+	reg.RegisterActivityWithOptions(r.Round, activity.RegisterOptions{Name: task.ActivityRound})
+}
+
+// The ways in which a running call is told to stop, as causes of its context.
+var (
+	errCancelled = errors.New("the task was cancelled")
+	errAbandoned = errors.New("nobody waits for this round any more")
+	errStopping  = errors.New("the worker is stopping")
+	errTimeout   = errors.New("the tool's timeout is over")
+)
+
+// Round runs one round. It reports its end itself and always returns
+// [activity.ErrResultPending].
+func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResult, error) {
+	info := activity.GetInfo(ctx)
+	log := r.logger.With("task_id", info.WorkflowExecution.ID, "run_id", info.WorkflowExecution.RunID,
+		"tool", in.Tool, "round", in.Round, "attempt", info.Attempt)
+
+	var last task.Heartbeat
+	if activity.HasHeartbeatDetails(ctx) {
+		// A heartbeat that cannot be read means starting from the beginning,
+		// which every tool that takes a checkpoint can.
+		_ = activity.GetHeartbeatDetails(ctx, &last)
+	}
+
+	call, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	b := &beat{
+		temporal: r.temporal, token: info.TaskToken, heartbeat: last,
+		onCancel: func() { stop(errCancelled) },
+		onGone:   func() { stop(errAbandoned) },
+	}
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	wg.Go(func() { b.run(ctx, done) })
+	wg.Go(func() { r.watchStop(ctx, in.Policy, stop, done) })
+	defer wg.Wait()
+	defer close(done)
+
+	result, err := r.call(call, info, in, last.Checkpoint, b.progress)
+	log.Debug("round ended", "error", err)
+	r.deliver(context.WithoutCancel(ctx), info, result, err, log)
+	return task.RoundResult{}, activity.ErrResultPending
+}
+
+// watchStop ends the call when the worker stops and the round can be run
+// again elsewhere. A round that cannot gets the worker's stop timeout to end.
+func (r *Rounds) watchStop(ctx context.Context, p task.Policy, stop context.CancelCauseFunc, done <-chan struct{}) {
+	select {
+	case <-activity.GetWorkerStopChannel(ctx):
+		if p.Retry {
+			stop(errStopping)
+		}
+	case <-done:
+	}
+}
+
+// call calls the tool once, or a few times while it cannot be reached at all.
+func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInput, checkpoint json.RawMessage,
+	onProgress func(task.Progress, json.RawMessage),
+) (task.RoundResult, error) {
+	if !info.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, info.Deadline, errAbandoned)
+		defer cancel()
+	}
+	if d := in.Policy.Timeout(); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, errTimeout)
+		defer cancel()
+	}
+	c := upstream.Call{
+		Tool:         in.Tool,
+		Arguments:    in.Arguments,
+		Capabilities: in.Capabilities,
+		Answers:      in.Answers,
+		RequestState: in.RequestState,
+		// The same for every attempt, or the upstream could not tell a repeated
+		// call from a new one.
+		IdempotencyKey: info.WorkflowExecution.ID + "/" + info.ActivityID,
+		Checkpoint:     checkpoint,
+		OnProgress:     onProgress,
+	}
+	var lost *upstream.LostError
+	for attempt := 1; ; attempt++ {
+		result, err := r.upstream.Call(ctx, c)
+		switch {
+		case err == nil:
+			return result, nil
+		case ctx.Err() != nil:
+			return r.stopped(context.Cause(ctx), in)
+		case !errors.As(err, &lost):
+			return task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: err.Error()}}, nil
+		case lost.Sent || in.Policy.Retry || attempt == maxAttempts:
+			return r.lost(lost, in.Policy, int(info.Attempt))
+		}
+		// Not sent, so nothing can have happened: safe to try again for any tool.
+		select {
+		case <-time.After(time.Second << (attempt - 1)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// stopped says how a round ends that was told to stop.
+func (r *Rounds) stopped(cause error, in task.RoundInput) (task.RoundResult, error) {
+	switch cause {
+	case errCancelled:
+		return task.RoundResult{}, temporal.NewCanceledError()
+	case errTimeout:
+		return task.RoundResult{Error: &task.RPCError{
+			Code:    task.CodeInternalError,
+			Message: fmt.Sprintf("the tool did not end within its timeout of %s and was cancelled", in.Policy.Timeout()),
+		}}, nil
+	case errStopping:
+		return task.RoundResult{}, temporal.NewApplicationError("the worker is stopping; the round will be run again", "WorkerStopping")
+	default:
+		return task.RoundResult{}, cause
+	}
+}
+
+// lost says how a round ends whose upstream went away.
+//
+//   - The tool may be run again: an error, upon which Temporal retries.
+//   - It was never reached: a plain failure, nothing has happened.
+//   - It may not, and was called: nobody can tell what happened.
+func (r *Rounds) lost(lost *upstream.LostError, p task.Policy, attempt int) (task.RoundResult, error) {
+	switch {
+	case p.Retry && attempt < maxAttempts:
+		return task.RoundResult{}, temporal.NewApplicationErrorWithCause(lost.Error(), "UpstreamLost", lost)
+	case p.Retry:
+		return failure(fmt.Sprintf("gave up after %d attempts: %s", attempt, lost.Error())), nil
+	case !lost.Sent:
+		return failure(lost.Error()), nil
+	default:
+		return task.RoundResult{Unknown: "The outcome is unknown: " + lost.Error() +
+			". The tool may not be run twice, so it was not called again."}, nil
+	}
+}
+
+func failure(message string) task.RoundResult {
+	return task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: message}}
+}
+
+// deliver reports the end of the round until Temporal has it or does not want
+// it, at the latest until the round's deadline, at which Temporal ends it.
+func (r *Rounds) deliver(ctx context.Context, info activity.Info, result task.RoundResult, failed error, log *slog.Logger) {
+	if errors.Is(failed, errAbandoned) {
+		return
+	}
+	if !info.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, info.Deadline)
+		defer cancel()
+	}
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := r.complete(ctx, info.TaskToken, result, failed)
+		if err == nil || isGone(err) {
+			return
+		}
+		log.Warn("could not report the end of a round, trying again", "error", err, "in", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Rounds) complete(ctx context.Context, token []byte, result task.RoundResult, failed error) error {
+	ctx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	if failed != nil {
+		return r.temporal.CompleteActivity(ctx, token, nil, failed)
+	}
+	return r.temporal.CompleteActivity(ctx, token, result, nil)
+}
+
+// isGone reports whether Temporal no longer knows the round: it was completed,
+// it timed out, or its workflow is closed.
+func isGone(err error) bool {
+	var notFound *serviceerror.NotFound
+	return errors.As(err, &notFound)
+}
+
+// beat is the heartbeat of one round.
+type beat struct {
+	temporal Reporter
+	token    []byte
+	onCancel func() // Temporal asks for the round to be cancelled
+	onGone   func() // Temporal does not know the round any more
+
+	mu        sync.Mutex
+	heartbeat task.Heartbeat
+}
+
+// progress takes in a progress notification for the next heartbeat.
+func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.heartbeat.Progress = &p
+	if checkpoint != nil && len(checkpoint) <= maxCheckpoint {
+		b.heartbeat.Checkpoint = checkpoint
+	}
+}
+
+func (b *beat) latest() task.Heartbeat {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.heartbeat
+}
+
+// run beats until done is closed. The end of the activity's own context only
+// brings the next beat forward: it can mean a cancel or a worker that stops,
+// and Temporal's answer to the heartbeat tells which.
+func (b *beat) run(ctx context.Context, done <-chan struct{}) {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	ended := ctx.Done()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ended:
+			ended = nil
+		case <-ticker.C:
+		}
+		rpc, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcTimeout)
+		err := b.temporal.RecordActivityHeartbeat(rpc, b.token, b.latest())
+		cancel()
+		var canceled *temporal.CanceledError
+		switch {
+		case errors.As(err, &canceled):
+			b.onCancel()
+		case err != nil && isGone(err):
+			b.onGone()
+			return
+		}
+	}
+}

@@ -1,0 +1,42 @@
+// Command server is the Temporal of tests: the embedded engine in a process of
+// its own, which ends when its standard input does.
+//
+//	server DATA-DIR ADDR
+//
+// It prints its address and its process ID when it is ready.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/longhaul-mcp/longhaul/devserver"
+	"github.com/longhaul-mcp/longhaul/engine"
+)
+
+func main() {
+	if err := run(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(dir, addr string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s, err := devserver.Start(ctx, devserver.Options{
+		DataDir:          dir,
+		TemporalAddr:     addr,
+		SearchAttributes: engine.SearchAttributes(),
+	})
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	fmt.Println(s.TemporalAddr(), os.Getpid())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}

@@ -1,0 +1,107 @@
+// Package temporaltest gives tests a real Temporal server.
+//
+// It runs in a process of its own, so that test binaries neither link it nor
+// compile it with the race detector, and so that a test can kill it.
+package temporaltest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"log/slog"
+)
+
+// Server is a running Temporal server.
+type Server struct {
+	// Addr is the host:port of the gRPC frontend.
+	Addr string
+
+	pid   int
+	stdin io.Closer
+	cmd   *exec.Cmd
+}
+
+// Start starts a server on the database in dir. Addr is where it listens; ""
+// is any free port.
+func Start(dir, addr string) (*Server, error) {
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	// go run keeps the linked binary in the build cache.
+	cmd := exec.Command("go", "run", "github.com/longhaul-mcp/longhaul/internal/temporaltest/server", dir, addr)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &Server{stdin: stdin, cmd: cmd}
+	if _, err := fmt.Fscan(stdout, &s.Addr, &s.pid); err != nil {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+		return nil, fmt.Errorf("the Temporal server for tests did not start: %w", err)
+	}
+	return s, nil
+}
+
+// Stop ends the server in an orderly way.
+func (s *Server) Stop() {
+	_ = s.stdin.Close()
+	_ = s.cmd.Wait()
+}
+
+// Kill ends the server as kill -9 does.
+func (s *Server) Kill() {
+	_ = syscall.Kill(s.pid, syscall.SIGKILL)
+	_ = s.cmd.Wait()
+	_ = s.stdin.Close()
+}
+
+// Main runs the tests of a package with one server between them: call it from
+// TestMain, exit with what it returns.
+func Main(m *testing.M, addr *string) int {
+	dir, err := os.MkdirTemp("", "longhaul-temporal-*")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	s, err := Start(dir, "")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer s.Stop()
+	*addr = s.Addr
+	return m.Run()
+}
+
+// Dial connects to the server at addr until the test ends.
+func Dial(t testing.TB, addr string) client.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c, err := client.DialContext(ctx, client.Options{
+		HostPort: addr,
+		Logger:   log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}

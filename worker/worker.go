@@ -1,0 +1,81 @@
+// Package worker runs tasks: it polls a task queue and registers the
+// workflows and activities on it.
+package worker
+
+import (
+	"log/slog"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	sdk "go.temporal.io/sdk/worker"
+
+	"github.com/longhaul-mcp/longhaul/activities"
+	"github.com/longhaul-mcp/longhaul/task"
+	"github.com/longhaul-mcp/longhaul/workflows"
+)
+
+// Options configure a worker. Client and Upstream are required.
+type Options struct {
+	Client   client.Client
+	Upstream activities.Caller
+	// TaskQueue defaults to [task.DefaultTaskQueue].
+	TaskQueue string
+	// Identity names this worker in Temporal. Default: the client's identity.
+	Identity string
+	// StopTimeout is how long running rounds have to end when the worker stops.
+	// Default 30 s.
+	StopTimeout time.Duration
+	// MaxRounds bounds the rounds run at once. Default 1000.
+	MaxRounds int
+	// OnFatal is called when the worker can no longer poll.
+	OnFatal func(error)
+	Logger  *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.TaskQueue == "" {
+		o.TaskQueue = task.DefaultTaskQueue
+	}
+	if o.StopTimeout == 0 {
+		o.StopTimeout = 30 * time.Second
+	}
+	if o.MaxRounds == 0 {
+		o.MaxRounds = 1000
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Worker is a running or startable worker.
+type Worker struct {
+	sdk sdk.Worker
+}
+
+// New makes a worker; nothing is polled before [Worker.Start].
+func New(o Options) *Worker {
+	o = o.withDefaults()
+	w := sdk.New(o.Client, o.TaskQueue, sdk.Options{
+		Identity:                           o.Identity,
+		WorkerStopTimeout:                  o.StopTimeout,
+		MaxConcurrentActivityExecutionSize: o.MaxRounds,
+		// A worker that died holds its workflows back for this long.
+		StickyScheduleToStartTimeout: time.Second,
+		WorkflowTaskPollerBehavior:   sdk.NewPollerBehaviorAutoscaling(sdk.PollerBehaviorAutoscalingOptions{}),
+		ActivityTaskPollerBehavior:   sdk.NewPollerBehaviorAutoscaling(sdk.PollerBehaviorAutoscalingOptions{}),
+		DisableRegistrationAliasing:  true,
+		OnFatalError:                 o.OnFatal,
+	})
+	workflows.Register(w)
+	activities.New(o.Upstream, o.Client, o.Logger).Register(w)
+	return &Worker{sdk: w}
+}
+
+// Start begins to poll and returns. It fails if the namespace is not there.
+func (w *Worker) Start() error { return w.sdk.Start() }
+
+// Stop stops polling and waits for running rounds: those that may be run
+// again end at once and are taken up by another worker, the others have
+// [Options.StopTimeout].
+func (w *Worker) Stop() { w.sdk.Stop() }
