@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// maxReason bounds the reason for a cancel, in bytes as encoded: it becomes
+// part of the workflow's memo.
+const maxReason = 1 << 10
+
+func cancelSignal(reason string) task.CancelSignal {
+	return task.CancelSignal{Reason: clipEncoded(reason, maxReason)}
+}
+
+// Answer implements [task.Service]. The answers are recorded, durably, when it
+// returns; they are taken in when a worker gets to it.
+func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]json.RawMessage) error {
+	r, err := e.describeOwned(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if r.ended() {
+		return task.ErrTerminal
+	}
+	signal := task.InputSignal{Responses: responses}
+	if err := fits(signal); err != nil {
+		return err
+	}
+	return e.signal(ctx, ref, task.SignalInput, signal)
+}
+
+// Cancel implements [task.Service]. If no worker takes the request in within
+// two seconds, the workflow is terminated, which cancels the task as well.
+func (e *Engine) Cancel(ctx context.Context, ref task.Ref, reason string) (*task.Task, error) {
+	r, err := e.read(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if r.ended() {
+		return r.task(), task.ErrTerminal
+	}
+	err = e.signal(ctx, ref, task.SignalCancel, cancelSignal(reason))
+	if err != nil && !errors.Is(err, task.ErrTerminal) {
+		return nil, err
+	}
+	r, err = e.awaitEnd(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if !r.ended() {
+		if err := e.terminate(ctx, r); err != nil {
+			return nil, err
+		}
+		if r, err = e.describeOwned(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.settle(ctx, r); err != nil {
+		return nil, err
+	}
+	t := r.task()
+	if !t.Status.Terminal() {
+		return nil, fmt.Errorf("%w: the task did not stop in time", task.ErrUnavailable)
+	}
+	return t, nil
+}
+
+// RequestCancel implements [task.Service].
+func (e *Engine) RequestCancel(ctx context.Context, ref task.Ref, reason string) error {
+	r, err := e.describeOwned(ctx, ref)
+	if err != nil || r.ended() {
+		return err
+	}
+	err = e.signal(ctx, ref, task.SignalCancel, cancelSignal(reason))
+	if errors.Is(err, task.ErrTerminal) {
+		return nil
+	}
+	return err
+}
+
+// signal sends a signal to a task that was there a moment ago. It is
+// [task.ErrTerminal] if the task has ended since.
+func (e *Engine) signal(ctx context.Context, ref task.Ref, name string, payload any) error {
+	signalCtx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	err := translate(e.client.SignalWorkflow(signalCtx, ref.ID, "", name, payload))
+	if !errors.Is(err, task.ErrNotFound) {
+		return err
+	}
+	// Temporal says "not found" of a closed workflow too.
+	if _, err := e.describeOwned(ctx, ref); err != nil {
+		return err
+	}
+	return task.ErrTerminal
+}
+
+// awaitEnd reads a task that was told to end until it has, or until a worker
+// has had its time to do it. A query waits for the workflow task that takes
+// the signal in, so there is little to poll.
+func (e *Engine) awaitEnd(ctx context.Context, ref task.Ref) (*reading, error) {
+	patience, cancel := context.WithTimeout(ctx, cancelTimeout)
+	defer cancel()
+	pause := time.NewTicker(40 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		r, err := e.describeOwned(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if r.pending != nil && !r.ended() {
+			// An answer that does not come leaves the state as described.
+			if err := e.queryState(patience, r, cancelTimeout); err != nil {
+				e.o.Logger.Debug("no answer from a task that was told to end", "task_id", r.id, "error", err)
+			}
+		}
+		if r.ended() {
+			return r, nil
+		}
+		select {
+		case <-patience.Done():
+			return r, ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+func (e *Engine) terminate(ctx context.Context, r *reading) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	e.o.Logger.Info("no worker took in a cancel; terminating", "task_id", r.id, "tool", r.card.Tool, "run_id", r.runID)
+	err := translate(e.client.TerminateWorkflowWithOptions(ctx, client.TerminateWorkflowOptions{
+		WorkflowID:          r.id,
+		FirstExecutionRunID: r.firstRun,
+		Reason:              fmt.Sprintf("cancelled by request; no worker acted on it within %s", cancelTimeout),
+	}))
+	if errors.Is(err, task.ErrNotFound) {
+		return nil // it ended by itself
+	}
+	return err
+}
+
+// Delete implements [task.Service]. Temporal carries a deletion out some time
+// later; this process does not find the task any more from now on.
+func (e *Engine) Delete(ctx context.Context, ref task.Ref) error {
+	r, err := e.describeOwned(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if !r.closed() {
+		return task.ErrRunning
+	}
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	earlier, err := e.earlierRuns(ctx, r)
+	if err != nil {
+		return err
+	}
+	// The newest run goes last: without it nobody finds the others.
+	for _, run := range append(earlier, r.runID) {
+		_, err := e.client.WorkflowService().DeleteWorkflowExecution(ctx, &workflowservice.DeleteWorkflowExecutionRequest{
+			Namespace:         e.o.Namespace,
+			WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: r.id, RunId: run},
+		})
+		if err := translate(err); err != nil && !errors.Is(err, task.ErrNotFound) {
+			return err
+		}
+	}
+	e.deleted.add(r.id)
+	return nil
+}
+
+// earlierRuns are the IDs of the runs of r's workflow other than r's own.
+func (e *Engine) earlierRuns(ctx context.Context, r *reading) ([]string, error) {
+	// Temporal has two ways to quote in a query, and IDs are not always ours.
+	query := fmt.Sprintf(`WorkflowId = "%s"`, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(r.id))
+	var runs []string
+	var token []byte
+	for {
+		resp, err := e.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+			Namespace:     e.o.Namespace,
+			NextPageToken: token,
+			Query:         query,
+		})
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		for _, info := range resp.GetExecutions() {
+			if run := info.GetExecution().GetRunId(); run != r.runID {
+				runs = append(runs, run)
+			}
+		}
+		if token = resp.GetNextPageToken(); len(token) == 0 {
+			return runs, nil
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+const (
+	// maxPayload bounds what is handed to a workflow in one piece, encoded.
+	// Temporal refuses payloads above 2 MiB; a codec may add to them.
+	maxPayload = 1<<20 + 64<<10
+
+	// workflowTaskTimeout is short so that a worker that dies with a workflow
+	// task in hand does not hold an answer or a cancel back for long.
+	workflowTaskTimeout = 3 * time.Second
+
+	// cleanupBound is what the workflow may take beyond the TTL to end an
+	// expired or cancelled round by itself. After it Temporal times the
+	// workflow out, which is also what happens if no worker ever comes.
+	cleanupBound = time.Minute
+)
+
+// creation is a task this process created.
+type creation struct{ owner, id string }
+
+// Create implements [task.Service].
+//
+// A held call whose HeldID is that of a running call joins it, if owner, tool
+// and arguments are the same, and is [task.ErrKeyReused] otherwise. While a
+// deleted task is still being removed, its idempotency key answers
+// [task.ErrUnavailable].
+func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, error) {
+	if r.TTL < time.Millisecond {
+		return nil, fmt.Errorf("engine: a task's TTL must be at least 1ms, not %s", r.TTL)
+	}
+	argsHash, err := hashArguments(r.Arguments)
+	if err != nil {
+		return nil, fmt.Errorf("engine: the arguments are not JSON: %w", err)
+	}
+	now := e.o.Now().UTC().Truncate(time.Millisecond)
+	in := task.StartInput{
+		Card: task.Card{
+			Tool:      r.Tool,
+			ArgsHash:  argsHash,
+			OwnerHash: r.Owner.Hash(),
+			CreatedAt: now,
+			TTLMillis: r.TTL.Milliseconds(),
+		},
+		Arguments:    r.Arguments,
+		Capabilities: r.Capabilities,
+		Policy:       r.Policy,
+		Decided:      r.Decided,
+	}
+	if err := fits(in); err != nil {
+		return nil, err
+	}
+	state := task.InitialState(now)
+
+	workflowType, options := task.WorkflowTask, e.startOptions(in, state)
+	switch {
+	case r.HeldID != "":
+		workflowType = task.WorkflowCall
+		options.ID = r.HeldID
+		options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	case r.IdempotencyKey != "":
+		options.ID = e.keyedID(r.Owner, r.IdempotencyKey)
+	default:
+		options.ID = strings.ToLower(rand.Text())
+	}
+
+	startCtx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	_, err = e.client.ExecuteWorkflow(startCtx, options, workflowType, in)
+	var exists *serviceerror.WorkflowExecutionAlreadyStarted
+	switch {
+	case errors.As(err, &exists):
+		ref := task.Ref{ID: options.ID, Owner: r.Owner, Held: r.HeldID != ""}
+		return e.existing(ctx, ref, in.Card)
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	e.deleted.remove(options.ID)
+	if r.HeldID == "" {
+		e.created.add(creation{in.Card.OwnerHash, options.ID})
+	}
+	return task.Projection{Card: in.Card, State: state}.Snapshot(options.ID), nil
+}
+
+// startOptions are the options of every start, but for the ID.
+//
+// On a conflict Temporal is to refuse. Had it to hand out the workflow that
+// exists instead, nothing in its reply would tell a joined task from a new one.
+func (e *Engine) startOptions(in task.StartInput, state task.State) client.StartWorkflowOptions {
+	summary, details := describeCall(in.Card, in.Arguments)
+	return client.StartWorkflowOptions{
+		TaskQueue:                e.o.TaskQueue,
+		WorkflowExecutionTimeout: in.Card.TTL() + cleanupBound,
+		WorkflowTaskTimeout:      workflowTaskTimeout,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+
+		WorkflowExecutionErrorWhenAlreadyStarted: true,
+
+		EnableEagerStart: true,
+		Memo:             map[string]any{task.MemoTask: in.Card, task.MemoState: state},
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			searchTool.ValueSet(in.Card.Tool),
+			searchCall.ValueSet(clipEncoded(summary, maxKeyword)),
+			searchOwner.ValueSet(in.Card.OwnerHash),
+			searchExpiresAt.ValueSet(in.Card.CreatedAt.Add(in.Card.TTL())),
+		),
+		StaticSummary: summary,
+		StaticDetails: details,
+	}
+}
+
+// existing reads the task that was already there under the ID of a create and
+// makes sure that it is the task that was asked for.
+func (e *Engine) existing(ctx context.Context, ref task.Ref, want task.Card) (*task.Task, error) {
+	got, err := e.read(ctx, ref)
+	switch {
+	case errors.Is(err, task.ErrNotFound):
+		// Deleted, but not gone yet; or the ID of a held call that is not this
+		// caller's to join.
+		return nil, fmt.Errorf("%w: the ID of this call is still taken", task.ErrUnavailable)
+	case err != nil:
+		return nil, err
+	case got.card.Tool != want.Tool || got.card.ArgsHash != want.ArgsHash:
+		return nil, task.ErrKeyReused
+	}
+	return got.task(), nil
+}
+
+// keyedID is the ID of the task an owner creates with an idempotency key:
+// 160 bits that nobody without the server's key can foretell.
+func (e *Engine) keyedID(owner task.Owner, key string) string {
+	mac := hmac.New(sha256.New, e.o.Key)
+	// The length in front keeps owner and key apart, whatever they contain.
+	mac.Write(binary.BigEndian.AppendUint64([]byte("longhaul task id\x00"), uint64(len(owner))))
+	mac.Write([]byte(owner))
+	mac.Write([]byte(key))
+	return strings.ToLower(base32.StdEncoding.EncodeToString(mac.Sum(nil)[:20]))
+}
+
+// hashArguments is a hash of what the arguments say: neither the order of keys
+// nor white space changes it, and none are the same as an empty object.
+func hashArguments(args json.RawMessage) (string, error) {
+	if len(args) == 0 {
+		args = json.RawMessage("{}")
+	}
+	dec := json.NewDecoder(bytes.NewReader(args))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return "", err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return "", errors.New("data after the value")
+	}
+	canonical, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// fits reports whether Temporal would store v as one payload. What counts is
+// the encoded size, in which some characters take six bytes.
+func fits(v any) error {
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	if len(encoded) > maxPayload {
+		return fmt.Errorf("%w: %d bytes, of at most %d", task.ErrTooLarge, len(encoded), maxPayload)
+	}
+	return nil
+}

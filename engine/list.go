@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+const (
+	defaultPageSize = 50
+	maxPageSize     = 1000
+	// maxMerged bounds the new tasks that are added to a first page, each of
+	// which costs a read.
+	maxMerged = 32
+)
+
+// cursor is where a page starts.
+type cursor struct {
+	// Temporal is the page token of Temporal's list.
+	Temporal []byte `json:"t"`
+	// Merged are the tasks that were added to the first page by hand and are
+	// not shown again.
+	Merged []string `json:"m,omitempty"`
+}
+
+// List implements [task.Service].
+//
+// Temporal lists the running tasks first, the newest before the older ones,
+// and then the ended ones, the last to end first. A task that ends while
+// somebody pages can therefore be seen twice. The first page may exceed the
+// page size by tasks too new to be listed by Temporal yet.
+func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, error) {
+	size := min(r.PageSize, maxPageSize)
+	if size <= 0 {
+		size = defaultPageSize
+	}
+	var at cursor
+	if r.Token != nil {
+		if err := json.Unmarshal(r.Token, &at); err != nil || len(at.Temporal) == 0 {
+			return nil, task.ErrBadCursor
+		}
+	}
+	owner := r.Owner.Hash()
+	listCtx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	resp, err := e.client.ListWorkflow(listCtx, &workflowservice.ListWorkflowExecutionsRequest{
+		Namespace:     e.o.Namespace,
+		PageSize:      int32(size),
+		NextPageToken: at.Temporal,
+		Query: fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND %s > '%s' AND ExecutionStatus != 'ContinuedAsNew'",
+			task.WorkflowTask, task.SearchOwner, owner,
+			task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano)),
+	})
+	var invalid *serviceerror.InvalidArgument
+	switch {
+	case r.Token != nil && errors.As(err, &invalid):
+		return nil, task.ErrBadCursor
+	case err != nil:
+		return nil, unavailable(err)
+	}
+
+	page := &task.Page{}
+	listed := make(map[string]bool)
+	for _, info := range resp.GetExecutions() {
+		id := info.GetExecution().GetWorkflowId()
+		if listed[id] || e.deleted.has(id) || slices.Contains(at.Merged, id) {
+			continue
+		}
+		t, err := e.decode(info)
+		if err == nil {
+			err = e.settle(ctx, t)
+		}
+		if err != nil {
+			// One task that cannot be read must not hide all the others.
+			e.o.Logger.Warn("a task was left out of a list", "task_id", id, "error", err)
+			continue
+		}
+		listed[id] = true
+		page.Tasks = append(page.Tasks, t.task())
+	}
+	if r.Token == nil {
+		merged, err := e.unlisted(ctx, r.Owner, listed)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range merged {
+			at.Merged = append(at.Merged, t.ID)
+		}
+		page.Tasks = append(merged, page.Tasks...)
+	}
+	if len(resp.GetNextPageToken()) > 0 {
+		at.Temporal = resp.GetNextPageToken()
+		if page.Next, err = json.Marshal(at); err != nil {
+			return nil, fmt.Errorf("engine: %w", err)
+		}
+	}
+	return page, nil
+}
+
+// unlisted reads the owner's newest tasks created by this process that are not
+// among the listed ones, the newest first.
+func (e *Engine) unlisted(ctx context.Context, owner task.Owner, listed map[string]bool) ([]*task.Task, error) {
+	hash := owner.Hash()
+	created := e.created.newest(maxMerged, func(c creation) bool { return c.owner == hash && !listed[c.id] })
+	var tasks []*task.Task
+	for _, c := range created {
+		r, err := e.describeOwned(ctx, task.Ref{ID: c.id, Owner: owner})
+		switch {
+		case errors.Is(err, task.ErrNotFound), errors.Is(err, task.ErrExpired):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		if err := e.settle(ctx, r); err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, r.task())
+	}
+	return tasks, nil
+}

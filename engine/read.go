@@ -1,0 +1,348 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// maxIDBytes is Temporal's own bound on workflow IDs.
+const maxIDBytes = 1000
+
+// reading is what is known of a task after a Describe or from a list.
+type reading struct {
+	id       string
+	runID    string
+	firstRun string // of the chain of runs that continue-as-new makes
+	queue    string
+	held     bool
+	status   enumspb.WorkflowExecutionStatus
+	closedAt time.Time
+	pending  *workflowpb.PendingWorkflowTaskInfo // nil if there is none
+
+	card     task.Card
+	state    task.State
+	progress *task.Progress
+}
+
+// closed reports whether the workflow has ended; a terminal state may precede
+// that by the time a cancelled round takes to clean up. A run that continued
+// as new is not an end.
+func (r *reading) closed() bool {
+	switch r.status {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED,
+		enumspb.WORKFLOW_EXECUTION_STATUS_FAILED,
+		enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED,
+		enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED,
+		enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r *reading) ended() bool { return r.closed() || r.state.Status.Terminal() }
+
+func (r *reading) task() *task.Task {
+	t := task.Projection{Card: r.card, State: r.state}.Snapshot(r.id)
+	if t.Status == task.StatusWorking {
+		t.Progress = r.progress
+	}
+	return t
+}
+
+// Get implements [task.Service].
+func (e *Engine) Get(ctx context.Context, ref task.Ref) (*task.Task, error) {
+	r, err := e.read(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return r.task(), nil
+}
+
+// GetOutcome implements [task.Service].
+func (e *Engine) GetOutcome(ctx context.Context, ref task.Ref) (*task.Task, error) {
+	r, err := e.read(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	t := r.task()
+	// The head of every other kind of outcome is all there is of it.
+	if o := t.Outcome; o != nil && (o.Kind == task.OutcomeResult || o.Kind == task.OutcomeError) {
+		if t.Outcome, err = e.outcome(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// outcome reads the full outcome of a task that has one.
+func (e *Engine) outcome(ctx context.Context, r *reading) (*task.Outcome, error) {
+	o, err := e.closeOutcome(ctx, r)
+	if o != nil || err != nil {
+		return o, err
+	}
+	// Decided, but not closed yet.
+	if err := e.query(ctx, r, task.QueryResult, attendedTimeout, &o); err != nil {
+		return nil, unavailable(err)
+	}
+	if o == nil {
+		return nil, fmt.Errorf("%w: the task has ended, but its outcome cannot be read", task.ErrUnavailable)
+	}
+	return o, nil
+}
+
+// read is the strong read of a task for its owner.
+func (e *Engine) read(ctx context.Context, ref task.Ref) (*reading, error) {
+	r, err := e.describeOwned(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if r.pending != nil && !r.ended() && !e.catchUp(ctx, r) {
+		if r, err = e.describeOwned(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	return r, e.settle(ctx, r)
+}
+
+// describeOwned is describe for a caller: a foreign task is not found, and
+// neither is one whose time and grace are over, except that its owner learns why.
+func (e *Engine) describeOwned(ctx context.Context, ref task.Ref) (*reading, error) {
+	r, err := e.describe(ctx, ref.ID, ref.Held)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.card.OwnerHash != ref.Owner.Hash():
+		return nil, task.ErrNotFound
+	case e.gone(r.card):
+		return nil, task.ErrExpired
+	}
+	return r, nil
+}
+
+func (e *Engine) gone(c task.Card) bool {
+	return e.o.Now().After(c.CreatedAt.Add(c.TTL() + e.o.Grace))
+}
+
+// describe reads the newest run of a task from Temporal.
+func (e *Engine) describe(ctx context.Context, id string, held bool) (*reading, error) {
+	if !possibleID(id) || e.deleted.has(id) {
+		return nil, task.ErrNotFound
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	d, err := e.client.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return nil, translate(err)
+	}
+	r, err := e.decode(d.GetWorkflowExecutionInfo())
+	switch {
+	case err != nil:
+		return nil, err
+	case r.held != held:
+		return nil, task.ErrNotFound
+	}
+	if r.state.Rev > 1 && e.o.Now().Sub(r.state.UpdatedAt) < attendedFor {
+		e.attended.add(r.queue) // only a worker can have changed the state
+	}
+	r.pending = d.GetPendingWorkflowTask()
+	r.progress = e.decodeProgress(r.id, d.GetPendingActivities())
+	return r, nil
+}
+
+// possibleID reports whether id could be one of ours. Others cannot all be
+// asked for: Temporal's client sends an ID in a header, too.
+func possibleID(id string) bool {
+	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
+	return id != "" && len(id) <= maxIDBytes && !strings.ContainsFunc(id, unprintable)
+}
+
+// decode is [task.ErrNotFound] for a workflow that is no task.
+func (e *Engine) decode(info *workflowpb.WorkflowExecutionInfo) (*reading, error) {
+	workflowType := info.GetType().GetName()
+	if workflowType != task.WorkflowTask && workflowType != task.WorkflowCall {
+		return nil, task.ErrNotFound
+	}
+	fields := info.GetMemo().GetFields()
+	card, state := fields[task.MemoTask], fields[task.MemoState]
+	if card == nil || state == nil {
+		return nil, task.ErrNotFound
+	}
+	r := &reading{
+		id:       info.GetExecution().GetWorkflowId(),
+		runID:    info.GetExecution().GetRunId(),
+		firstRun: info.GetFirstRunId(),
+		queue:    info.GetTaskQueue(),
+		held:     workflowType == task.WorkflowCall,
+		status:   info.GetStatus(),
+	}
+	if t := info.GetCloseTime(); t != nil {
+		r.closedAt = t.AsTime()
+	}
+	if err := e.o.DataConverter.FromPayload(card, &r.card); err != nil {
+		return nil, unavailable(fmt.Errorf("memo %q: %w", task.MemoTask, err))
+	}
+	if err := e.o.DataConverter.FromPayload(state, &r.state); err != nil {
+		return nil, unavailable(fmt.Errorf("memo %q: %w", task.MemoState, err))
+	}
+	return r, nil
+}
+
+// decodeProgress is nil if there is none, or none that can be read: a task's
+// state does not depend on it.
+func (e *Engine) decodeProgress(id string, activities []*workflowpb.PendingActivityInfo) *task.Progress {
+	for _, a := range activities {
+		if a.GetActivityType().GetName() != task.ActivityRound || len(a.GetHeartbeatDetails().GetPayloads()) == 0 {
+			continue
+		}
+		var beat task.Heartbeat
+		if err := e.o.DataConverter.FromPayloads(a.GetHeartbeatDetails(), &beat); err != nil {
+			e.o.Logger.Debug("unreadable progress", "task_id", id, "error", err)
+			return nil
+		}
+		return beat.Progress
+	}
+	return nil
+}
+
+// catchUp brings r past the pending workflow task, if a worker is there to do
+// it. It reports false if r may be out of date for another reason: the
+// workflow closed meanwhile, for one.
+func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
+	// A workflow task that is tried again says more about its workflow than
+	// about the workers, so it is remembered for that workflow alone.
+	queue := r.queue
+	if r.pending.GetAttempt() > 1 {
+		queue += "\x00" + r.id
+	}
+	if e.unattended.has(queue) {
+		return true
+	}
+	timeout := scheduledTimeout
+	if r.pending.GetState() == enumspb.PENDING_WORKFLOW_TASK_STATE_STARTED || e.attended.has(queue) {
+		timeout = attendedTimeout
+	}
+	err := e.queryState(ctx, r, timeout)
+	switch {
+	case err == nil:
+		e.attended.add(queue)
+		return true
+	case timedOut(err):
+		if ctx.Err() == nil {
+			e.unattended.add(queue)
+			e.attended.remove(queue)
+		}
+		return true
+	default:
+		return false
+	}
+}
+
+// queryState replaces r's state by the answer of the workflow, if that is newer.
+func (e *Engine) queryState(ctx context.Context, r *reading, timeout time.Duration) error {
+	var p task.Projection
+	if err := e.query(ctx, r, task.QueryTask, timeout, &p); err != nil {
+		return err
+	}
+	if p.State.Rev > r.state.Rev {
+		r.state = p.State
+	}
+	return nil
+}
+
+var errClosed = errors.New("the workflow is closed")
+
+func (e *Engine) query(ctx context.Context, r *reading, name string, timeout time.Duration, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := e.client.QueryWorkflowWithOptions(ctx, &client.QueryWorkflowWithOptionsRequest{
+		WorkflowID:           r.id,
+		RunID:                r.runID,
+		QueryType:            name,
+		QueryRejectCondition: enumspb.QUERY_REJECT_CONDITION_NOT_OPEN,
+	})
+	if err != nil {
+		return err
+	}
+	if resp.QueryRejected != nil {
+		return errClosed
+	}
+	return resp.QueryResult.Get(answer)
+}
+
+// settle gives a closed task its terminal state. Normally the workflow wrote
+// it itself, and then it is final, however the workflow ended after that.
+// Otherwise it follows from the close event or, where the workflow had no say,
+// from the way in which it was ended.
+func (e *Engine) settle(ctx context.Context, r *reading) error {
+	if !r.closed() || r.state.Status.Terminal() {
+		return nil
+	}
+	m := task.Machine{State: r.state}
+	switch r.status {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		m.Expire(r.closedAt, r.card.TTL())
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+		m.Cancel(r.closedAt, "")
+	default:
+		o, err := e.closeOutcome(ctx, r)
+		switch {
+		case err != nil:
+			return err
+		case o != nil:
+			m.Decide(r.closedAt, o)
+		case r.status == enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED:
+			m.Cancel(r.closedAt, "")
+		default:
+			m.Lose(r.closedAt, "The outcome is unknown: the task's workflow ended without one.")
+		}
+	}
+	r.state = m.State
+	return nil
+}
+
+// closeOutcome is the outcome in the task's close event, or nil if it has none
+// or there is no such event yet. It needs no worker and does not wait.
+func (e *Engine) closeOutcome(ctx context.Context, r *reading) (*task.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	const wait = false
+	events := e.client.GetWorkflowHistory(ctx, r.id, r.runID, wait, enumspb.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT)
+	if !events.HasNext() {
+		return nil, nil
+	}
+	event, err := events.Next()
+	if err != nil {
+		return nil, translate(err)
+	}
+	var payloads *commonpb.Payloads
+	switch event.GetEventType() {
+	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
+		payloads = event.GetWorkflowExecutionCompletedEventAttributes().GetResult()
+	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED:
+		payloads = event.GetWorkflowExecutionCanceledEventAttributes().GetDetails()
+	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED:
+		failure := event.GetWorkflowExecutionFailedEventAttributes().GetFailure().GetApplicationFailureInfo()
+		if failure.GetType() == task.FailureTask {
+			payloads = failure.GetDetails()
+		}
+	}
+	if len(payloads.GetPayloads()) == 0 {
+		return nil, nil
+	}
+	var o *task.Outcome
+	if err := e.o.DataConverter.FromPayloads(payloads, &o); err != nil {
+		return nil, unavailable(fmt.Errorf("outcome in the close event: %w", err))
+	}
+	return o, nil
+}

@@ -1,0 +1,268 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/longhaul-mcp/longhaul/engine"
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// watch collects what a watch yields until it ends.
+func (f *fixture) watch(ctx context.Context, ref task.Ref, o task.WatchOptions, seen func(*task.Task)) error {
+	var last *task.Task
+	for now, err := range f.Watch(ctx, ref, o) {
+		if err != nil {
+			return err
+		}
+		if last != nil && now.Rev < last.Rev {
+			f.t.Errorf("revision %d after %d", now.Rev, last.Rev)
+		}
+		if last != nil && now.Rev == last.Rev && !o.Progress {
+			f.t.Errorf("revision %d twice", now.Rev)
+		}
+		if last != nil && last.Status.Terminal() {
+			f.t.Errorf("%s after the end", now.Status)
+		}
+		last = now
+		seen(now)
+	}
+	return nil
+}
+
+func TestWatch(t *testing.T) {
+	t.Run("serves many waiters from one long poll and ends with the task", func(t *testing.T) {
+		f := setup(t)
+		f.work(askOnce)
+		ref := f.create()
+		const n = 25
+		var waiting, ended sync.WaitGroup
+		waiting.Add(n)
+		for i := range n {
+			ended.Go(func() {
+				var statuses []task.Status
+				asked := false
+				err := f.watch(t.Context(), ref, task.WatchOptions{Progress: i%2 == 0}, func(now *task.Task) {
+					statuses = append(statuses, now.Status)
+					if inputRequired(now) && !asked {
+						asked = true
+						waiting.Done()
+					}
+				})
+				if err != nil || statuses[len(statuses)-1] != task.StatusCompleted {
+					t.Errorf("got %v, %v", statuses, err)
+				}
+			})
+		}
+		waiting.Wait()
+		if err := f.Answer(t.Context(), ref, answers("confirm")); err != nil {
+			t.Fatal(err)
+		}
+		ended.Wait()
+		// The first waiters may have been through before the last ones came,
+		// but not after the task began to ask.
+		if got := f.polls.mostOpen(); got != 1 {
+			t.Errorf("%d long polls were open at the same time", got)
+		}
+		if got := f.polls.openedFor(ref.ID); got != 1 {
+			t.Errorf("the history was opened %d times", got)
+		}
+	})
+
+	t.Run("hands out snapshots that callers may keep", func(t *testing.T) {
+		f := setup(t)
+		f.work(askOnce)
+		ref := f.create()
+		got := f.await(ref, inputRequired)
+		got.Status = task.StatusFailed
+		if again := f.await(ref, inputRequired); again == got {
+			t.Error("two waiters got the same snapshot")
+		}
+	})
+
+	t.Run("ends without an error when the caller leaves", func(t *testing.T) {
+		f := setup(t)
+		ref := f.create()
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		err := f.watch(ctx, ref, task.WatchOptions{}, func(*task.Task) {
+			n++
+			cancel()
+		})
+		if err != nil || n != 1 {
+			t.Errorf("got %v after %d states", err, n)
+		}
+	})
+
+	t.Run("shows progress to those who want it", func(t *testing.T) {
+		f := setup(t)
+		steps := make(chan float64)
+		f.work(func(ctx context.Context, _ task.RoundInput) (task.RoundResult, error) {
+			token := activity.GetInfo(ctx).TaskToken
+			for p := range steps {
+				beat := task.Heartbeat{Progress: &task.Progress{Progress: p}}
+				if err := f.client.RecordActivityHeartbeat(ctx, token, beat); err != nil {
+					t.Error(err)
+				}
+			}
+			return done("ok"), nil
+		})
+		ref := f.create()
+		steps <- 1
+		var seen []float64
+		err := f.watch(t.Context(), ref, task.WatchOptions{Progress: true}, func(now *task.Task) {
+			if now.Progress == nil {
+				return
+			}
+			seen = append(seen, now.Progress.Progress)
+			switch now.Progress.Progress {
+			case 1:
+				steps <- 2
+			case 2:
+				close(steps)
+			}
+		})
+		if err != nil || len(seen) != 2 || seen[0] != 1 || seen[1] != 2 {
+			t.Errorf("saw %v, %v", seen, err)
+		}
+	})
+
+	t.Run("goes on by polling where there is no long poll left", func(t *testing.T) {
+		f := setup(t, func(o *engine.Options) { o.MaxWatches = 1 })
+		f.work(askOnce)
+		const n = 4
+		var refs []task.Ref
+		for range n {
+			refs = append(refs, f.create())
+		}
+		var ended sync.WaitGroup
+		for _, ref := range refs {
+			ended.Go(func() {
+				err := f.watch(t.Context(), ref, task.WatchOptions{}, func(now *task.Task) {
+					if inputRequired(now) {
+						if err := f.Answer(t.Context(), ref, answers("confirm")); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		ended.Wait()
+		if got := f.polls.mostOpen(); got > 1 {
+			t.Errorf("%d long polls were open at the same time", got)
+		}
+	})
+
+	t.Run("ends with an error when the task is deleted", func(t *testing.T) {
+		f := setup(t)
+		ref := f.create()
+		var once sync.Once
+		err := f.watch(t.Context(), ref, task.WatchOptions{Progress: true}, func(*task.Task) {
+			once.Do(func() { f.remove(ref) })
+		})
+		wantError(t, err, task.ErrNotFound)
+	})
+
+	t.Run("ends with an error when the engine is closed", func(t *testing.T) {
+		f := setup(t)
+		ref := f.create()
+		var closing sync.WaitGroup
+		err := f.watch(t.Context(), ref, task.WatchOptions{}, func(*task.Task) { closing.Go(f.Close) })
+		wantError(t, err, task.ErrUnavailable)
+		closing.Wait()
+	})
+}
+
+func TestWatchFollowsContinueAsNew(t *testing.T) {
+	f := setup(t)
+	const runs = 4
+	w := worker.New(f.client, f.queue, worker.Options{})
+	w.RegisterWorkflowWithOptions(func(ctx workflow.Context, in task.StartInput) (*task.Outcome, error) {
+		if in.Resume == nil {
+			in.Resume = task.NewMachine(in.Card.CreatedAt)
+		}
+		m := in.Resume
+		var s task.InputSignal
+		workflow.GetSignalChannel(ctx, task.SignalInput).Receive(ctx, &s)
+		m.State.Rev++
+		if m.State.Rev == runs {
+			m.Decide(workflow.Now(ctx), task.ResultOutcome(nil, false))
+		}
+		if err := workflow.UpsertMemo(ctx, map[string]any{task.MemoState: m.State}); err != nil {
+			return nil, err
+		}
+		if m.Outcome != nil {
+			return m.Outcome, nil
+		}
+		return nil, workflow.NewContinueAsNewError(ctx, task.WorkflowTask, in)
+	}, workflow.RegisterOptions{Name: task.WorkflowTask})
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	ref := f.create()
+	var last *task.Task
+	err := f.watch(t.Context(), ref, task.WatchOptions{}, func(now *task.Task) {
+		last = now
+		if !terminal(now) {
+			if err := f.Answer(t.Context(), ref, answers("k")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil || !terminal(last) {
+		t.Errorf("ended at %+v, %v", last, err)
+	}
+}
+
+func TestWatchSitsOutAnOutage(t *testing.T) {
+	l := newLink(t)
+	f := setupAt(t, l.addr())
+	direct := setup(t)
+	direct.work(askOnce)
+	ref := f.create()
+	err := f.watch(t.Context(), ref, task.WatchOptions{}, func(now *task.Task) {
+		if !inputRequired(now) {
+			return
+		}
+		l.cut()
+		if _, err := f.Get(t.Context(), ref); !errors.Is(err, task.ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+		if err := direct.Answer(t.Context(), ref, answers("confirm")); err != nil {
+			t.Error(err)
+		}
+		direct.await(ref, terminal)
+		l.mend()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if got := direct.get(ref); got.Status != task.StatusCompleted {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// remove deletes a task behind the engine's back, running as it is.
+func (f *fixture) remove(ref task.Ref) {
+	f.t.Helper()
+	_, err := f.client.WorkflowService().DeleteWorkflowExecution(f.t.Context(), &workflowservice.DeleteWorkflowExecutionRequest{
+		Namespace:         client.DefaultNamespace,
+		WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: ref.ID},
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
