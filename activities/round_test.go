@@ -27,7 +27,13 @@ import (
 
 var temporalAddr string
 
-func TestMain(m *testing.M) { os.Exit(temporaltest.Main(m, &temporalAddr)) }
+func TestMain(m *testing.M) {
+	if how := os.Getenv(asServer); how != "" {
+		failingServer(how)
+		return
+	}
+	os.Exit(temporaltest.Main(m, &temporalAddr))
+}
 
 // reports passes everything on to Temporal's client and tells of it.
 type reports struct {
@@ -60,12 +66,13 @@ type fixture struct {
 	report *reports
 }
 
-// setup runs a worker for the tools that add adds to a server in this process.
-func setup(t *testing.T, addr string, add func(*mcp.Server)) *fixture {
+// setup runs a worker for the tools that add adds to a server in this process,
+// and for those of more servers.
+func setup(t *testing.T, addr string, add func(*mcp.Server), more ...upstream.Server) *fixture {
 	t.Helper()
 	s := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	add(s)
-	set, err := upstream.New(upstream.Options{Servers: []upstream.Server{upstream.InProcess("test", s)}})
+	set, err := upstream.New(upstream.Options{Servers: append(more, upstream.InProcess("test", s))})
 	if err != nil {
 		t.Fatal(err)
 	}

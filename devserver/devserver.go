@@ -228,7 +228,7 @@ func (s *Server) start(ctx context.Context, o Options) error {
 	}
 	s.temporalLog.setPhase(running)
 	if ui != nil {
-		if s.ui, err = serveUI(ui, s.temporalAddr, o.Namespace, s.log); err != nil {
+		if s.ui, err = serveUI(ui, s.temporalAddr, o.Namespace, o.UIColumns, s.log); err != nil {
 			return fmt.Errorf("start the Web UI: %w", err)
 		}
 	}

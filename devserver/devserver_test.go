@@ -568,7 +568,7 @@ func TestActivityCancellationIsPushed(t *testing.T) {
 }
 
 func TestUI(t *testing.T) {
-	s := setup(t, Options{UIAddr: "localhost:0", Namespace: "longhaul"})
+	s := setup(t, Options{UIAddr: "localhost:0", Namespace: "longhaul", UIColumns: []string{"Status", "</script>"}})
 	c, err := client.DialContext(testContext(t), client.Options{HostPort: s.TemporalAddr(), Namespace: "longhaul"})
 	if err != nil {
 		t.Fatal(err)
@@ -608,6 +608,14 @@ func TestUI(t *testing.T) {
 		}
 	}
 
+	t.Run("sets the columns of the list, before the policy that forbids scripts", func(t *testing.T) {
+		_, page := request(t, "GET", "/namespaces/longhaul/workflows", nil)
+		set := strings.Index(page, `localStorage["namespace-workflow-table-columns"] ??= "{\"longhaul\":[{\"label\":\"Status\"},{\"label\":\"\\u003c/script\\u003e\"}]}"`)
+		policy := strings.Index(page, `http-equiv="content-security-policy"`)
+		if set < 0 || policy < set {
+			t.Errorf("columns are set at %d, the policy is at %d: %.900s", set, policy, page)
+		}
+	})
 	t.Run("serves its page on every path", func(t *testing.T) {
 		want(t, 200, "<html", "GET", "/", nil)
 		want(t, 200, "<html", "GET", "/namespaces/longhaul/workflows", nil)

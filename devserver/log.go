@@ -47,9 +47,11 @@ type logState struct {
 	fatal error
 }
 
-// noise are warnings about how this server is set up on purpose.
+// noise are complaints about how this server is set up on purpose, and about workers that leave.
 var noise = []string{
 	"HTTP API port has not been set",
+	"Unable to call matching.PollWorkflowTaskQueue",
+	"Unable to call matching.PollActivityTaskQueue",
 }
 
 var (

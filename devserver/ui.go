@@ -36,12 +36,12 @@ type uiServer struct {
 }
 
 // serveUI serves on lis until stop is called. If it fails, lis is still the caller's.
-func serveUI(lis net.Listener, temporalAddr, namespace string, log *slog.Logger) (*uiServer, error) {
+func serveUI(lis net.Listener, temporalAddr, namespace string, columns []string, log *slog.Logger) (*uiServer, error) {
 	conn, err := uirpc.Dial(temporalAddr, nil)
 	if err != nil {
 		return nil, err
 	}
-	handler, err := uiHandler(conn, temporalAddr, namespace, log)
+	handler, err := uiHandler(conn, temporalAddr, namespace, columns, log)
 	if err != nil {
 		conn.Close()
 		return nil, err
@@ -74,7 +74,7 @@ func (u *uiServer) stop() {
 	u.conn.Close()
 }
 
-func uiHandler(conn *grpc.ClientConn, temporalAddr, namespace string, log *slog.Logger) (http.Handler, error) {
+func uiHandler(conn *grpc.ClientConn, temporalAddr, namespace string, columns []string, log *slog.Logger) (http.Handler, error) {
 	cfg, err := uiconfig.NewConfigProviderWithRefresh(&uiconfig.Config{
 		TemporalGRPCAddress: temporalAddr,
 		DefaultNamespace:    namespace,
@@ -91,6 +91,11 @@ func uiHandler(conn *grpc.ClientConn, temporalAddr, namespace string, log *slog.
 	}
 	if assets, err = fs.Sub(assets, "local"); err != nil {
 		return nil, err
+	}
+	if len(columns) > 0 {
+		if assets, err = withColumns(assets, namespace, columns); err != nil {
+			return nil, err
+		}
 	}
 
 	const cookieSecure = false // it is plain HTTP on loopback

@@ -65,6 +65,9 @@ const (
 // in a workflow memo together with everything else it holds.
 const MaxInputsBytes = 128 << 10
 
+// maxMessage bounds a status message, in characters.
+const maxMessage = 1000
+
 // NewMachine is the machine of a task created at now.
 func NewMachine(now time.Time) *Machine {
 	return &Machine{State: InitialState(now)}
@@ -231,6 +234,9 @@ func (m *Machine) end(now time.Time, o *Outcome) {
 	if m.Outcome != nil {
 		return
 	}
+	// The message goes into the memo; an error's own text is kept whole in the
+	// outcome.
+	o.Message = clip(o.Message, maxMessage)
 	m.Outcome = o
 	m.Asked, m.Answers, m.RequestState = nil, nil, ""
 	m.change(now, o.Status(), o.Message)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +132,18 @@ func TestMachine(t *testing.T) {
 		}
 		if delays[0] != time.Second || delays[1] != 2*time.Second || delays[8] != time.Minute {
 			t.Errorf("delays %v", delays)
+		}
+	})
+
+	t.Run("an error's text is kept whole, but not in the state", func(t *testing.T) {
+		m := setup(t)
+		long := strings.Repeat("é", 1<<20)
+		m.RoundEnded(epoch, task.RoundResult{Error: &task.RPCError{Code: -32000, Message: long}}, nil)
+		if m.Outcome.Error.Message != long {
+			t.Error("the error's message was cut")
+		}
+		if state, err := json.Marshal(m.State); err != nil || len(state) > 16<<10 {
+			t.Errorf("the state takes %d bytes (%v)", len(state), err)
 		}
 	})
 

@@ -34,9 +34,13 @@ const (
 
 // Search attributes, all registered at start-up.
 const (
-	// SearchStatus (Keyword) is the status while the workflow runs. Read it
-	// together with ExecutionStatus: after a Terminate it is stale.
+	// SearchStatus (Keyword) is input_required while the task waits for its
+	// owner, and otherwise not set. Read it together with ExecutionStatus:
+	// after a Terminate it is stale.
 	SearchStatus = "McpTaskStatus"
+	// SearchCall (Keyword) is the call on one line, like deploy(env=prod), so
+	// that a list of workflows reads as a list of calls.
+	SearchCall = "McpCall"
 	// SearchTool (Keyword) is the exposed name of the tool.
 	SearchTool = "McpTool"
 	// SearchOwner (Keyword) is [Owner.Hash].

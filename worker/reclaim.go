@@ -17,19 +17,20 @@ import (
 )
 
 // Reclaim gives up the running rounds of workers known to be dead, by their
-// identity, and returns how many. A round that may be run again is, at once;
+// identity, and returns how many. The namespace is c's own, which a client
+// does not tell. A round that may be run again is, at once;
 // any other ends its task with an unknown outcome. Without Reclaim the same
 // happens when the rounds' heartbeats time out.
 //
 // It is for a process that starts where another was killed and that knows
 // there is no third one. It looks at every open task.
-func Reclaim(ctx context.Context, c client.Client, dead func(identity string) bool) (int, error) {
+func Reclaim(ctx context.Context, c client.Client, namespace string, dead func(identity string) bool) (int, error) {
 	var reclaimed atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	err := eachOpenTask(ctx, c, func(w *workflowpb.WorkflowExecutionInfo) {
 		g.Go(func() error {
-			n, err := reclaim(ctx, c, w, dead)
+			n, err := reclaim(ctx, c, namespace, w, dead)
 			reclaimed.Add(int64(n))
 			return err
 		})
@@ -58,7 +59,7 @@ func eachOpenTask(ctx context.Context, c client.Client, f func(*workflowpb.Workf
 	}
 }
 
-func reclaim(ctx context.Context, c client.Client, w *workflowpb.WorkflowExecutionInfo, dead func(string) bool) (int, error) {
+func reclaim(ctx context.Context, c client.Client, namespace string, w *workflowpb.WorkflowExecutionInfo, dead func(string) bool) (int, error) {
 	id, run := w.GetExecution().GetWorkflowId(), w.GetExecution().GetRunId()
 	d, err := c.DescribeWorkflowExecution(ctx, id, run)
 	if err != nil {
@@ -70,8 +71,7 @@ func reclaim(ctx context.Context, c client.Client, w *workflowpb.WorkflowExecuti
 			continue
 		}
 		lost := temporal.NewApplicationError("the process that ran the tool was killed", "WorkerLost")
-		// The namespace is the client's own.
-		err := c.CompleteActivityByID(ctx, "", id, run, a.GetActivityId(), nil, lost)
+		err := c.CompleteActivityByID(ctx, namespace, id, run, a.GetActivityId(), nil, lost)
 		if err := ignoreNotFound(err); err != nil {
 			return n, err
 		}

@@ -307,17 +307,18 @@ func (t *run) project() {
 	}
 	// Both upserts fail only on values that cannot be encoded; these always can.
 	_ = workflow.UpsertMemo(t.ctx, map[string]any{task.MemoState: now})
-	if asks := now.Status == task.StatusInputRequired; asks || t.projected.Status == task.StatusInputRequired {
-		if now.Status != t.projected.Status {
-			_ = workflow.UpsertTypedSearchAttributes(t.ctx, SearchStatus.ValueSet(string(now.Status)))
-		}
+	asked, asks := t.projected.Status == task.StatusInputRequired, now.Status == task.StatusInputRequired
+	switch {
+	case asks && !asked:
+		_ = workflow.UpsertTypedSearchAttributes(t.ctx, searchStatus.ValueSet(string(now.Status)))
+	case asked && !asks:
+		_ = workflow.UpsertTypedSearchAttributes(t.ctx, searchStatus.ValueUnset())
 	}
 	workflow.SetCurrentDetails(t.ctx, details(t.in.Card, now))
 	t.projected = now
 }
 
-// SearchStatus is the typed key of [task.SearchStatus].
-var SearchStatus = temporal.NewSearchAttributeKeyKeyword(task.SearchStatus)
+var searchStatus = temporal.NewSearchAttributeKeyKeyword(task.SearchStatus)
 
 // details is the state in markdown, for Temporal's Web UI.
 func details(c task.Card, s task.State) string {

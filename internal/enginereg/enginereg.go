@@ -31,6 +31,9 @@ type Options struct {
 	TemporalAddr string
 	// UIAddr is the host:port of the Web UI, under the same rules. Empty or "off": no UI.
 	UIAddr string
+	// UIColumns are the columns of the UI's list of workflows, in a browser that has not chosen its
+	// own: the UI's names, or search attributes. Default: the UI's own.
+	UIColumns []string
 	// Namespace exists when the engine is up. Default "default".
 	Namespace string
 	// Retention is how long a closed workflow is kept. It is written when the namespace is created
