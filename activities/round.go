@@ -184,15 +184,15 @@ func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInpu
 
 // stopped says how a round ends that was told to stop.
 func (r *Rounds) stopped(cause error, in task.RoundInput) (task.RoundResult, error) {
-	switch cause {
-	case errCancelled:
+	switch {
+	case errors.Is(cause, errCancelled):
 		return task.RoundResult{}, temporal.NewCanceledError()
-	case errTimeout:
+	case errors.Is(cause, errTimeout):
 		return task.RoundResult{Error: &task.RPCError{
 			Code:    task.CodeInternalError,
 			Message: fmt.Sprintf("the tool did not end within its timeout of %s and was cancelled", in.Policy.Timeout()),
 		}}, nil
-	case errStopping:
+	case errors.Is(cause, errStopping):
 		return task.RoundResult{}, temporal.NewApplicationError("the worker is stopping; the round will be run again", "WorkerStopping")
 	default:
 		return task.RoundResult{}, cause

@@ -37,7 +37,15 @@ func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]
 	if err := fits(signal); err != nil {
 		return err
 	}
-	return e.signal(ctx, ref, task.SignalInput, signal)
+	if err := e.signal(ctx, ref, task.SignalInput, signal); err != nil {
+		return err
+	}
+	for _, in := range r.state.Inputs {
+		if _, ok := responses[in.Key]; ok {
+			e.answered.add(answer{r.id, in.Key})
+		}
+	}
+	return nil
 }
 
 // Cancel implements [task.Service]. If no worker takes the request in within

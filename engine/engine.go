@@ -13,8 +13,9 @@
 //     the current state.
 //   - If one is pending, the state is changing at this moment. A query is
 //     answered only after that workflow task, so it gives the state that
-//     follows; it waits for a worker, though, so it gets a short deadline, and
-//     where nobody answers the memo stands.
+//     follows; it waits for a worker, though, so it gets a short deadline.
+//     Where nobody answers the memo stands, less the requests for input whose
+//     answers wait for a worker.
 //   - A closed workflow is never queried. Its state is the last one in the
 //     memo if that is terminal, and otherwise follows from how it closed; the
 //     full outcome is in its close event.
@@ -149,6 +150,7 @@ type Engine struct {
 	unattended *recent[string]
 	deleted    *recent[string]
 	created    *recent[creation]
+	answered   *recent[answer]
 }
 
 var _ task.Service = (*Engine)(nil)
@@ -166,6 +168,7 @@ func New(o Options) (*Engine, error) {
 		unattended: newRecent[string](unattendedFor, maxQueues),
 		deleted:    newRecent[string](deletedFor, maxDeleted),
 		created:    newRecent[creation](createdFor, maxCreated),
+		answered:   newRecent[answer](answeredFor, maxAnswered),
 	}
 	e.watches = newHub(e)
 	return e, nil

@@ -215,9 +215,10 @@ func (e *Engine) decodeProgress(id string, activities []*workflowpb.PendingActiv
 	return nil
 }
 
-// catchUp brings r past the pending workflow task, if a worker is there to do
-// it. It reports false if r may be out of date for another reason: the
-// workflow closed meanwhile, for one.
+// catchUp brings r past the pending workflow task: by asking the worker that
+// does it or, if there is none, by what is known to wait for one. It reports
+// false if r may be out of date for another reason: the workflow closed
+// meanwhile, for one.
 func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
 	// A workflow task that is tried again says more about its workflow than
 	// about the workers, so it is remembered for that workflow alone.
@@ -226,6 +227,7 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
 		queue += "\x00" + r.id
 	}
 	if e.unattended.has(queue) {
+		e.anticipate(ctx, r)
 		return true
 	}
 	timeout := scheduledTimeout
@@ -242,6 +244,7 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
 			e.unattended.add(queue)
 			e.attended.remove(queue)
 		}
+		e.anticipate(ctx, r)
 		return true
 	default:
 		return false

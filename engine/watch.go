@@ -65,7 +65,7 @@ func (e *Engine) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) i
 		}
 		defer e.watches.leave(w, o.Progress)
 		for {
-			now, err, changed := e.watches.look(w)
+			now, changed, err := e.watches.look(w)
 			if now != nil && isNews(now, last, o.Progress) {
 				last = now
 				if !yield(share(now), nil) || now.Status.Terminal() {
@@ -181,10 +181,10 @@ func (h *hub) drop(w *watch) {
 }
 
 // look returns what is known and a channel that is closed when there is more.
-func (h *hub) look(w *watch) (*task.Task, error, <-chan struct{}) {
+func (h *hub) look(w *watch) (latest *task.Task, changed <-chan struct{}, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return w.latest, w.err, w.changed
+	return w.latest, w.changed, w.err
 }
 
 // publish hands t to the waiters unless it is older than what they have.

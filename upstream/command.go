@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -182,5 +181,5 @@ func (t *tail) String() string {
 	if over := len(lines) - tailLines; over > 0 {
 		lines = lines[over:]
 	}
-	return strings.ToValidUTF8(fmt.Sprintf("%s", bytes.Join(lines, []byte(" | "))), "?")
+	return strings.ToValidUTF8(string(bytes.Join(lines, []byte(" | "))), "?")
 }

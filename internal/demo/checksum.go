@@ -201,7 +201,7 @@ func (c *checksum) hashFile(ctx context.Context, path string) error {
 			return err
 		}
 		n, err := f.Read(c.chunk)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -219,7 +219,7 @@ func (c *checksum) hashFile(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	io.WriteString(c.manifest, manifestLine(sum.Sum(nil), path))
+	_, _ = io.WriteString(c.manifest, manifestLine(sum.Sum(nil), path))
 	c.state.Files++
 	c.state.Bytes += file.Offset
 	return nil

@@ -1,0 +1,304 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// A 2025 client that waits for a task, in tasks/result or in a plain
+// tools/call, is asked on the stream it waits on: each outstanding request of
+// the task becomes a JSON-RPC request with an id that says where the response
+// belongs, so that the response may be posted to any process:
+//
+//	tk:<task id>:<key>:<nonce>    for tasks
+//	call:<held id>:<key>:<nonce>  for held calls
+//
+// The id is no secret and proves nothing: a response is taken from the task's
+// owner alone. Each request is on one stream at a time ("the server MUST send
+// each of its JSON-RPC messages on only one of the connected streams"); when
+// the stream breaks, the next one asks again under a new id.
+
+const (
+	taskRequestPrefix = "tk"
+	callRequestPrefix = "call"
+)
+
+// attend waits on x's stream until the task of ref has ended.
+func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressToken json.RawMessage) (*task.Task, error) {
+	s, err := x.open()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer a.waits.add(x.session, x.msg.id, cancel)()
+
+	ask := asker{api: a, x: x, ref: ref}
+	defer ask.release()
+	report := progressReporter{token: progressToken}
+	states := a.follow(ctx, ref, task.WatchOptions{Progress: progressToken != nil})
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	var last *task.Task
+	for {
+		freed := a.asked.freed() // before anything is claimed in vain
+		select {
+		case u, ok := <-states:
+			switch {
+			case !ok || ctx.Err() != nil:
+				return nil, errNoReply
+			case u.err != nil:
+				return nil, u.err
+			case u.task.Status.Terminal():
+				return u.task, nil
+			}
+			last = u.task
+			if progressToken != nil && ask.claim(progressKey) {
+				if err := report.send(x, last); err != nil {
+					return nil, errNoReply
+				}
+			}
+			if err := ask.outstanding(s, last); err != nil {
+				return nil, errNoReply
+			}
+		case <-freed: // another stream ended that was asking
+			if last == nil || !ask.mayTake(last) {
+				continue
+			}
+			// It may have ended because it was answered.
+			now, err := a.tasks.Get(ctx, ref)
+			if err != nil || now.Rev < last.Rev {
+				continue // the watch tells
+			}
+			if err := ask.outstanding(s, now); err != nil {
+				return nil, errNoReply
+			}
+		case <-tick.C:
+			if err := s.idle(); err != nil {
+				return nil, errNoReply
+			}
+		case <-a.closing:
+			if ref.Held {
+				return nil, errClosingCall
+			}
+			return nil, errClosing
+		case <-ctx.Done():
+			return nil, errNoReply
+		}
+	}
+}
+
+// asker puts a task's requests on one stream.
+type asker struct {
+	api  *API
+	x    *exchange
+	ref  task.Ref
+	keys []string // claimed here
+}
+
+// mayTake reports whether t has requests for this client that are on no stream.
+func (k *asker) mayTake(t *task.Task) bool {
+	return slices.ContainsFunc(t.Inputs, func(in task.InputRequest) bool {
+		return k.x.session.serves(in) && k.api.asked.free(k.ref.ID, in.Key)
+	})
+}
+
+// outstanding sends those of t's requests that this client can serve and that
+// are on no stream yet.
+func (k *asker) outstanding(s *stream, t *task.Task) error {
+	for _, in := range t.Inputs {
+		if !k.x.session.serves(in) || slices.Contains(k.keys, in.Key) || !k.claim(in.Key) {
+			continue
+		}
+		if err := s.send(k.request(in)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progressKey is what a stream claims in order to report progress. No request
+// has that key.
+const progressKey = "\x00progress"
+
+// claim reports whether this stream is the one for messages under key.
+func (k *asker) claim(key string) bool {
+	if slices.Contains(k.keys, key) {
+		return true
+	}
+	if !k.api.asked.claim(k.ref.ID, key) {
+		return false
+	}
+	k.keys = append(k.keys, key)
+	return true
+}
+
+func (k *asker) request(in task.InputRequest) outgoing {
+	params := in.Params
+	if len(params) == 0 || params[0] != '{' {
+		params = json.RawMessage("{}")
+	}
+	prefix := callRequestPrefix
+	if !k.ref.Held {
+		prefix = taskRequestPrefix
+		params = withMeta(params, task.MetaRelatedTask, relatedTask(k.ref.ID))
+	}
+	id := strings.Join([]string{prefix, k.ref.ID, in.Key, rand.Text()}, ":")
+	return outgoing{JSONRPC: "2.0", ID: id, Method: in.Method, Params: params}
+}
+
+func (k *asker) release() {
+	if len(k.keys) > 0 {
+		k.api.asked.release(k.ref.ID, k.keys)
+	}
+}
+
+// takeResponse hands a response to the task that asked.
+func (a *API) takeResponse(ctx context.Context, owner task.Owner, m *message) error {
+	unknown := refuse(http.StatusBadRequest, codeInvalidRequest, "Response to no request of this server")
+	id, err := jsonString(m.id)
+	if err != nil {
+		return unknown
+	}
+	prefix, rest, _ := strings.Cut(id, ":")
+	taskID, rest, ok := strings.Cut(rest, ":")
+	end := strings.LastIndexByte(rest, ':')
+	if !ok || end < 0 || !plausibleID(taskID) || prefix != taskRequestPrefix && prefix != callRequestPrefix {
+		return unknown
+	}
+	answer := m.result
+	if m.error != nil {
+		answer = refusedAnswer(m.error)
+	} else if answer[0] != '{' {
+		return refuse(http.StatusBadRequest, codeInvalidRequest, "Invalid request: result must be an object")
+	}
+	ref := task.Ref{ID: taskID, Owner: owner, Held: prefix == callRequestPrefix}
+	err = a.tasks.Answer(ctx, ref, map[string]json.RawMessage{rest[:end]: answer})
+	if isTerminal(err) {
+		return nil // it needs no answer any more
+	}
+	return err
+}
+
+// refusedAnswer is the answer that a JSON-RPC error stands for. An elicitation
+// has a word for it, cancel; for everything else the tool gets the error in
+// place of a result, under "error". A result of any kind has fields of its own
+// that such an answer lacks, so it cannot be mistaken for one.
+func refusedAnswer(rpcError json.RawMessage) json.RawMessage {
+	answer, err := encode(map[string]any{"action": "cancel", "error": rpcError})
+	if err != nil {
+		panic(err) // it has been read as JSON
+	}
+	return answer
+}
+
+// takeCancelled ends the request that a 2025 client no longer waits for: a
+// held call stops, a tasks/result just ends its wait. A task-augmented call is
+// not cancelled so ("the tasks/cancel request MUST be used instead").
+func (a *API) takeCancelled(ctx context.Context, owner task.Owner, sess *session, m *message) error {
+	id, ok := m.params["requestId"]
+	if !ok || !isRequestID(id) {
+		return nil // "Invalid cancellation notifications SHOULD be ignored"
+	}
+	a.waits.end(sess, id)
+	ref := task.Ref{ID: a.heldID(sess, id), Owner: owner, Held: true}
+	err := a.tasks.RequestCancel(ctx, ref, "")
+	if errors.Is(err, task.ErrNotFound) || errors.Is(err, task.ErrExpired) {
+		return nil // no held call: nothing to cancel
+	}
+	return err
+}
+
+// waits are the requests of 2025 sessions that wait in this process.
+type waits struct {
+	mu   sync.Mutex
+	ends map[string]*context.CancelFunc
+}
+
+func waitKey(s *session, id json.RawMessage) string { return s.ID + " " + typedID(id) }
+
+// add remembers how to end a wait, until the returned func is called.
+func (w *waits) add(s *session, id json.RawMessage, end context.CancelFunc) (remove func()) {
+	key := waitKey(s, id)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ends == nil {
+		w.ends = make(map[string]*context.CancelFunc)
+	}
+	w.ends[key] = &end
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.ends[key] == &end { // the id may have been used again
+			delete(w.ends, key)
+		}
+	}
+}
+
+func (w *waits) end(s *session, id json.RawMessage) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if end, ok := w.ends[waitKey(s, id)]; ok {
+		(*end)()
+	}
+}
+
+// asked are the requests that are on a stream of this process now.
+type asked struct {
+	mu    sync.Mutex
+	keys  map[askedKey]struct{}
+	wakes chan struct{} // closed at the next release, and replaced
+}
+
+type askedKey struct{ taskID, key string }
+
+func (k *asked) claim(taskID, key string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keys == nil {
+		k.keys = make(map[askedKey]struct{})
+	}
+	if _, taken := k.keys[askedKey{taskID, key}]; taken {
+		return false
+	}
+	k.keys[askedKey{taskID, key}] = struct{}{}
+	return true
+}
+
+func (k *asked) free(taskID, key string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, taken := k.keys[askedKey{taskID, key}]
+	return !taken
+}
+
+func (k *asked) release(taskID string, keys []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range keys {
+		delete(k.keys, askedKey{taskID, key})
+	}
+	if k.wakes != nil {
+		close(k.wakes)
+		k.wakes = nil
+	}
+}
+
+// freed is closed when a request is next released.
+func (k *asked) freed() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.wakes == nil {
+		k.wakes = make(chan struct{})
+	}
+	return k.wakes
+}

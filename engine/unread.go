@@ -1,0 +1,89 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/workflowservice/v1"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// answeredFor is how long an answer is remembered that Temporal may be holding
+// back: it adds a signal to the history only after the workflow task that a
+// worker has taken, and a worker that dies keeps one for three seconds.
+const (
+	answeredFor = 5 * time.Second
+	maxAnswered = 10_000
+)
+
+// answer is one that was recorded.
+type answer struct{ id, key string }
+
+// anticipate takes the answers into r that no worker has taken in yet, as the
+// workflow will do: whoever gave one is not to be asked again only because a
+// worker is away.
+func (e *Engine) anticipate(ctx context.Context, r *reading) {
+	if len(r.state.Inputs) == 0 {
+		return
+	}
+	m := task.Machine{State: r.state}
+	signals, err := e.unread(ctx, r)
+	if err != nil {
+		e.o.Logger.Debug("the answers to a task cannot be read at the moment", "task_id", r.id, "error", err)
+	}
+	for _, event := range slices.Backward(signals) {
+		a := event.GetWorkflowExecutionSignaledEventAttributes()
+		if a.GetSignalName() != task.SignalInput {
+			continue
+		}
+		var s task.InputSignal
+		if err := e.o.DataConverter.FromPayloads(a.GetInput(), &s); err != nil {
+			e.o.Logger.Debug("an answer to a task cannot be read", "task_id", r.id, "error", err)
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(s.Responses)) {
+			m.Answer(event.GetEventTime().AsTime(), key, s.Responses[key])
+		}
+	}
+	for _, in := range slices.Clone(m.State.Inputs) {
+		if e.answered.has(answer{r.id, in.Key}) {
+			m.Answer(e.o.Now(), in.Key, nil)
+		}
+	}
+	r.state = m.State
+}
+
+// unread are the signals since the last workflow task, the newest first.
+func (e *Engine) unread(ctx context.Context, r *reading) ([]*historypb.HistoryEvent, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	var signals []*historypb.HistoryEvent
+	var token []byte
+	for {
+		resp, err := e.client.WorkflowService().GetWorkflowExecutionHistoryReverse(ctx, &workflowservice.GetWorkflowExecutionHistoryReverseRequest{
+			Namespace:     e.o.Namespace,
+			Execution:     &commonpb.WorkflowExecution{WorkflowId: r.id, RunId: r.runID},
+			NextPageToken: token,
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, event := range resp.GetHistory().GetEvents() {
+			switch event.GetEventType() {
+			case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+				signals = append(signals, event)
+			case enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+				return signals, nil
+			}
+		}
+		if token = resp.GetNextPageToken(); len(token) == 0 {
+			return signals, nil
+		}
+	}
+}
