@@ -1,6 +1,9 @@
 # For people who like make; every target is one go command.
 
-.PHONY: help dev build test race lint bench
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+WORKFLOWCHECK := go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
+
+.PHONY: help dev build test race conformance lint bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -19,10 +22,14 @@ test: ## All tests
 race: ## The tests of what does not link the embedded Temporal, with the race detector
 	go test -race . ./activities ./engine ./internal/demo ./task ./upstream ./workflows
 
-lint: ## gofmt, go vet and golangci-lint
+conformance: ## The official suite and clients; without npm it fails instead of skipping
+	LONGHAUL_REQUIRE_NPM=1 go test -v ./conformance/...
+
+lint: ## gofmt, go vet, golangci-lint and workflowcheck
 	test -z "$$(gofmt -l .)"
 	go vet ./...
-	golangci-lint run
+	go run $(GOLANGCI_LINT) run
+	go run $(WORKFLOWCHECK) -config .workflowcheck.yaml ./workflows/...
 
 bench: ## Side by side with bare Temporal
 	go test -run '^$$' -bench . ./bench

@@ -49,7 +49,9 @@ type Options struct {
 	TokensFile string
 	// KeyFile holds the secret behind session ids, request states and
 	// idempotency keys; it is made if missing. API processes that serve the
-	// same clients share it. Default: longhaul.key in DataDir.
+	// same clients share it: a process with a key file of its own takes itself for
+	// one of several, which cannot delete a session for the others and say so.
+	// Default: longhaul.key in DataDir.
 	KeyFile string
 	// DataDir is where the key and the embedded engine keep their files. It is
 	// made if missing. Required but for [Worker].

@@ -41,10 +41,11 @@ type Process struct {
 	UIURL        string
 	TemporalAddr string
 
-	logger *slog.Logger
-	stops  []func() // in the order of the starts
-	stop   sync.Once
-	failed chan error
+	logger    *slog.Logger
+	namespace string   // of Temporal
+	stops     []func() // in the order of the starts
+	stop      sync.Once
+	failed    chan error
 }
 
 // start runs the parts' starts and, if one fails, stops those before it.
@@ -105,7 +106,7 @@ func (p *Process) startEngine(ctx context.Context, o Options, e EngineOptions) e
 // namespace ready for tasks.
 func (p *Process) dial(ctx context.Context, o Options, t client.Options) (client.Client, error) {
 	if t.Logger == nil {
-		t.Logger = log.NewStructuredLogger(o.Logger.With("component", "temporal-sdk"))
+		t.Logger = log.NewStructuredLogger(slog.New(demoted{o.Logger.Handler()}).With("component", "temporal-sdk"))
 	}
 	if t.Namespace == "" {
 		t.Namespace = client.DefaultNamespace
@@ -117,6 +118,7 @@ func (p *Process) dial(ctx context.Context, o Options, t client.Options) (client
 		c, err := connect(ctx, t)
 		if err == nil {
 			p.onStop(c.Close)
+			p.namespace = t.Namespace
 			return c, nil
 		}
 		if ctx.Err() != nil {
@@ -247,7 +249,7 @@ func (p *Process) listen(addr string) (net.Listener, error) {
 }
 
 func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *endpoint, ready func(context.Context) error) error {
-	tasks, err := engine.New(engine.Options{Client: c, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Logger: o.Logger})
+	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Logger: o.Logger})
 	if err != nil {
 		return err
 	}
@@ -262,6 +264,7 @@ func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *end
 		Catalogue:      set,
 		Key:            e.key,
 		Auth:           e.auth,
+		Replicated:     o.KeyFile != "",
 		AllowedHosts:   hosts,
 		AllowedOrigins: o.AllowedOrigins,
 		ServerName:     o.Name,

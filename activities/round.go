@@ -118,9 +118,25 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	defer close(done)
 
 	result, err := r.call(call, info, in, last.Checkpoint, b.progress)
-	log.Debug("round ended", "error", err)
+	logEnd(log, result, err)
 	r.deliver(context.WithoutCancel(ctx), info, result, err, log)
 	return task.RoundResult{}, activity.ErrResultPending
+}
+
+// logEnd leaves a line per round for whoever looks for a task in the logs.
+func logEnd(log *slog.Logger, r task.RoundResult, err error) {
+	switch {
+	case err != nil:
+		log.Info("round interrupted", "error", err)
+	case r.Unknown != "":
+		log.Warn("round lost", "reason", r.Unknown)
+	case r.Error != nil:
+		log.Info("round failed", "code", r.Error.Code)
+	case r.NeedsInput || len(r.Inputs) > 0:
+		log.Info("round asks for input", "requests", len(r.Inputs))
+	default:
+		log.Info("round ended", "is_error", r.IsError)
+	}
 }
 
 // watchStop ends the call when the worker stops and the round can be run

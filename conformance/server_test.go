@@ -43,6 +43,7 @@ func runTests(m *testing.M) int {
 // server is a running server. It is stopped when the test ends.
 type server struct {
 	t       *testing.T
+	command []string // what is run, but for its address and data
 	dataDir string
 	url     string
 
@@ -54,7 +55,13 @@ type server struct {
 // startServer starts a server on a database of its own and any free port.
 func startServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, dataDir: t.TempDir(), log: &syncBuffer{}}
+	return startCommand(t, binary)
+}
+
+// startCommand is startServer for another program.
+func startCommand(t *testing.T, command ...string) *server {
+	t.Helper()
+	s := &server{t: t, command: command, dataDir: t.TempDir(), log: &syncBuffer{}}
 	s.start("127.0.0.1:0")
 	t.Cleanup(func() {
 		s.stop()
@@ -68,7 +75,7 @@ func startServer(t *testing.T) *server {
 // start returns when the server is ready.
 func (s *server) start(addr string) {
 	s.t.Helper()
-	s.cmd = exec.Command(binary, "--listen", addr, "--data-dir", s.dataDir)
+	s.cmd = exec.Command(s.command[0], append(s.command[1:len(s.command):len(s.command)], "--listen", addr, "--data-dir", s.dataDir)...)
 	s.cmd.Stderr = s.log
 	var err error
 	if s.stdout, err = s.cmd.StdoutPipe(); err != nil {
@@ -82,7 +89,9 @@ func (s *server) start(addr string) {
 		if lines.Text() == "ready" {
 			return
 		}
-		s.url = lines.Text()
+		if i := strings.Index(lines.Text(), "http://"); i >= 0 && strings.HasSuffix(lines.Text(), "/mcp") {
+			s.url = lines.Text()[i:]
+		}
 	}
 	err = s.cmd.Wait()
 	s.cmd = nil

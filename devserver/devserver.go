@@ -241,7 +241,7 @@ func (s *Server) startTemporal(hosts hosts, store *config.SQL) (err error) {
 	defer func() {
 		// A fatal line tells more than what became of the start because of it; see serverLog.
 		fatal := s.temporalLog.fatalError()
-		if r := recover(); r != nil && r != any(fatal) { //nolint:errorlint // It is the very value that was thrown.
+		if r := recover(); r != nil && r != any(fatal) {
 			panic(r)
 		}
 		if fatal != nil {

