@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -279,10 +280,10 @@ func TestLonghaulFindsTheOthers(t *testing.T) {
 	})
 	t.Run("the api processes share their key", func(t *testing.T) {
 		s := service(t, p, "api")
-		dir, ok := flagValue(s.Command, "--data-dir")
-		shared := func(v types.ServiceVolumeConfig) bool { return v.Target == dir && !v.ReadOnly }
+		file, ok := flagValue(s.Command, "--key-file")
+		shared := func(v types.ServiceVolumeConfig) bool { return v.Target == path.Dir(file) && !v.ReadOnly }
 		if !ok || !slices.ContainsFunc(s.Volumes, shared) {
-			t.Errorf("the data directory %q is not on a volume", dir)
+			t.Errorf("the key file %q is not on a volume", file)
 		}
 	})
 	t.Run("the api processes find their tokens", func(t *testing.T) {
