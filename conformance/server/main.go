@@ -1,7 +1,7 @@
 // Command server is Longhaul with the fixture tools, for the official
 // conformance suite and the official clients to be run against:
 //
-//	go run ./conformance/server --listen 127.0.0.1:8080 --data-dir /tmp/conformance
+//	go run ./conformance/server --listen 127.0.0.1:8080 --data-dir data
 //
 // It is what "longhaul dev" is, but without a Web UI and with its Temporal on
 // a free port. It prints the URL of its endpoint, then "ready".
