@@ -1,11 +1,7 @@
 package upstream_test
 
 import (
-	"bufio"
 	"encoding/json"
-	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -14,21 +10,14 @@ import (
 	"github.com/longhaul-mcp/longhaul/upstream"
 )
 
-// everything is Node and the script of @modelcontextprotocol/server-everything.
-func everything(t *testing.T) (node, script string) {
-	t.Helper()
-	p := npm.Need(t)
-	return p.Node, p.Path("@modelcontextprotocol", "server-everything", "dist", "index.js")
-}
-
 func TestServerEverything(t *testing.T) {
-	node, script := everything(t)
+	packages := npm.Need(t)
 	kinds := map[string]func(t *testing.T) upstream.Server{
 		"stdio": func(*testing.T) upstream.Server {
-			return upstream.Command("everything", upstream.CommandOptions{Command: node, Args: []string{script, "stdio"}})
+			return upstream.Command("everything", upstream.CommandOptions{Command: packages.Node, Args: []string{packages.Everything(), "stdio"}})
 		},
 		"http": func(t *testing.T) upstream.Server {
-			server, err := upstream.HTTP("everything", startEverything(t, node, script), nil)
+			server, err := upstream.HTTP("everything", packages.StartEverything(t), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,37 +58,4 @@ func TestServerEverything(t *testing.T) {
 			}
 		})
 	}
-}
-
-// startEverything runs the server over streamable HTTP until the test ends.
-func startEverything(t *testing.T, node, script string) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	cmd := exec.Command(node, script, "streamableHttp")
-	cmd.Env = append(os.Environ(), "PORT="+port)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), "listening") {
-			go func() { // until the process ends
-				for lines.Scan() {
-				}
-			}()
-			return "http://127.0.0.1:" + port + "/mcp"
-		}
-	}
-	t.Fatal("server-everything did not start")
-	return ""
 }
