@@ -32,12 +32,9 @@ const (
 	callRequestPrefix = "call"
 )
 
-// attend waits on x's stream until the task of ref has ended.
+// attend waits until the task of ref has ended, on x's stream unless it has
+// already.
 func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressToken json.RawMessage) (*task.Task, error) {
-	s, err := x.open()
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer a.waits.add(x.session, x.msg.id, cancel)()
@@ -48,7 +45,10 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 	states := a.follow(ctx, ref, task.WatchOptions{Progress: progressToken != nil})
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
-	var last *task.Task
+	var (
+		s    *stream
+		last *task.Task
+	)
 	for {
 		freed := a.asked.freed() // before anything is claimed in vain
 		select {
@@ -60,6 +60,12 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 				return nil, u.err
 			case u.task.Status.Terminal():
 				return u.task, nil
+			}
+			if s == nil {
+				var err error
+				if s, err = x.open(); err != nil {
+					return nil, err
+				}
 			}
 			last = u.task
 			if progressToken != nil && ask.claim(progressKey) {
@@ -83,6 +89,9 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 				return nil, errNoReply
 			}
 		case <-tick.C:
+			if s == nil {
+				continue
+			}
 			if err := s.idle(); err != nil {
 				return nil, errNoReply
 			}

@@ -181,9 +181,7 @@ func (a *API) taskModern(ctx context.Context, x *exchange, c *toolCall) (any, er
 		return nil, errNoReply
 	}
 	if t.Outcome != nil && t.Outcome.Kind == task.OutcomeResult {
-		if full, err := a.withOutcome(ctx, ref, t); err == nil {
-			return x.wire.result(full.Outcome.Result), nil
-		}
+		return x.wire.result(t.Outcome.Result), nil
 	}
 	return x.wire.created(t), nil
 }

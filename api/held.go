@@ -24,9 +24,6 @@ func (a *API) holdLegacy(ctx context.Context, x *exchange, c *toolCall) (any, er
 	if err != nil {
 		return nil, err
 	}
-	if t, err = a.withOutcome(ctx, ref, t); err != nil {
-		return nil, err
-	}
 	return outcomeReply(x.wire, t.Outcome)
 }
 

@@ -120,15 +120,7 @@ func (a *API) waitHeld(ctx context.Context, x *exchange, c *toolCall, s callStat
 			case u.err != nil:
 				return nil, u.err
 			case u.task.Status.Terminal():
-				t, err := a.withOutcome(ctx, ref, u.task)
-				if err != nil {
-					return nil, err
-				}
-				result, err := outcomeReply(x.wire, t.Outcome)
-				if err != nil {
-					return nil, err
-				}
-				return result, nil
+				return outcomeReply(x.wire, u.task.Outcome)
 			case u.task.Status == task.StatusInputRequired:
 				if open := unanswered(u.task.Inputs, answered); len(open) > 0 {
 					return a.askAgain(s, open)

@@ -174,29 +174,13 @@ func (a *API) tasksResult(ctx context.Context, x *exchange) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := a.tasks.GetOutcome(ctx, ref)
+	t, err := a.attend(ctx, x, ref, a.tokens.get(ref.ID, x.session))
 	if err != nil {
 		return nil, err
-	}
-	if !t.Status.Terminal() {
-		if t, err = a.attend(ctx, x, ref, a.tokens.get(ref.ID, x.session)); err != nil {
-			return nil, err
-		}
-		if t, err = a.withOutcome(ctx, ref, t); err != nil {
-			return nil, err
-		}
 	}
 	result, err := outcomeReply(x.wire, t.Outcome)
 	if err != nil {
 		return nil, err
 	}
 	return withMeta(result, task.MetaRelatedTask, relatedTask(t.ID)), nil
-}
-
-// withOutcome is the ended task t with its full outcome.
-func (a *API) withOutcome(ctx context.Context, ref task.Ref, t *task.Task) (*task.Task, error) {
-	if o := t.Outcome; o.Result != nil || o.Error != nil {
-		return t, nil
-	}
-	return a.tasks.GetOutcome(ctx, ref)
 }

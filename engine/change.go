@@ -42,7 +42,7 @@ func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]
 	}
 	for _, in := range r.state.Inputs {
 		if _, ok := responses[in.Key]; ok {
-			e.answered.add(answer{r.id, in.Key})
+			e.answered.put(answer{r.id, in.Key}, struct{}{})
 		}
 	}
 	return nil
@@ -184,7 +184,7 @@ func (e *Engine) Delete(ctx context.Context, ref task.Ref) error {
 			return err
 		}
 	}
-	e.deleted.add(r.id)
+	e.deleted.put(r.id, struct{}{})
 	return nil
 }
 

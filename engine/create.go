@@ -40,7 +40,12 @@ const (
 )
 
 // creation is a task this process created.
-type creation struct{ owner, id string }
+type creation struct {
+	ownerHash string
+	held      bool
+	at        time.Time
+	task      *task.Task // as it was then
+}
 
 // Create implements [task.Service].
 //
@@ -100,10 +105,9 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	}
 	e.o.Logger.Info("task created", "task_id", options.ID, "tool", r.Tool, "owner", string(r.Owner), "type", workflowType)
 	e.deleted.remove(options.ID)
-	if r.HeldID == "" {
-		e.created.add(creation{in.Card.OwnerHash, options.ID})
-	}
-	return task.Projection{Card: in.Card, State: state}.Snapshot(options.ID), nil
+	t := task.Projection{Card: in.Card, State: state}.Snapshot(options.ID)
+	e.created.put(t.ID, creation{in.Card.OwnerHash, r.HeldID != "", time.Now(), share(t)})
+	return t, nil
 }
 
 // startOptions are the options of every start, but for the ID.

@@ -69,8 +69,8 @@ const (
 	deletedFor = 10 * time.Minute
 	maxDeleted = 10_000
 
-	// createdFor is how long a new task is added to lists by hand: longer than
-	// Temporal's visibility takes to show it.
+	// createdFor is how long a new task is remembered, to be added to lists by
+	// hand: longer than Temporal's visibility takes to show it.
 	createdFor = 10 * time.Second
 	maxCreated = 1_000
 
@@ -146,11 +146,11 @@ type Engine struct {
 	// attended are the task queues on which a worker did something lately,
 	// unattended those on which a query was not answered. A workflow whose
 	// workflow tasks fail counts as a queue of its own.
-	attended   *recent[string]
-	unattended *recent[string]
-	deleted    *recent[string]
-	created    *recent[creation]
-	answered   *recent[answer]
+	attended   *recent[string, struct{}]
+	unattended *recent[string, struct{}]
+	deleted    *recent[string, struct{}]
+	created    *recent[string, creation] // by task ID
+	answered   *recent[answer, struct{}]
 }
 
 var _ task.Service = (*Engine)(nil)
@@ -164,11 +164,11 @@ func New(o Options) (*Engine, error) {
 	e := &Engine{
 		o:          o,
 		client:     o.Client,
-		attended:   newRecent[string](attendedFor, maxQueues),
-		unattended: newRecent[string](unattendedFor, maxQueues),
-		deleted:    newRecent[string](deletedFor, maxDeleted),
-		created:    newRecent[creation](createdFor, maxCreated),
-		answered:   newRecent[answer](answeredFor, maxAnswered),
+		attended:   newRecent[string, struct{}](attendedFor, maxQueues),
+		unattended: newRecent[string, struct{}](unattendedFor, maxQueues),
+		deleted:    newRecent[string, struct{}](deletedFor, maxDeleted),
+		created:    newRecent[string, creation](createdFor, maxCreated),
+		answered:   newRecent[answer, struct{}](answeredFor, maxAnswered),
 	}
 	e.watches = newHub(e)
 	return e, nil

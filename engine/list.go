@@ -109,10 +109,12 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 // among the listed ones, the newest first.
 func (e *Engine) unlisted(ctx context.Context, owner task.Owner, listed map[string]bool) ([]*task.Task, error) {
 	hash := owner.Hash()
-	created := e.created.newest(maxMerged, func(c creation) bool { return c.owner == hash && !listed[c.id] })
+	created := e.created.newest(maxMerged, func(id string, c creation) bool {
+		return c.ownerHash == hash && !c.held && !listed[id]
+	})
 	var tasks []*task.Task
-	for _, c := range created {
-		r, err := e.describeOwned(ctx, task.Ref{ID: c.id, Owner: owner})
+	for _, id := range created {
+		r, err := e.describeOwned(ctx, task.Ref{ID: id, Owner: owner})
 		switch {
 		case errors.Is(err, task.ErrNotFound), errors.Is(err, task.ErrExpired):
 			continue

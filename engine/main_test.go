@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -242,21 +243,28 @@ func wantError(t *testing.T, got, want error) {
 	}
 }
 
-// pollCounter counts the long polls that are opened on a workflow's history.
+// pollCounter counts the long polls on workflows' histories, and how often one
+// was opened for all of the events.
 type pollCounter struct {
 	mu     sync.Mutex
 	opened map[string]int
 	open   int
 	most   int // ever open at the same time
+	sent   int // requests of every kind about workflows
 }
 
 func (p *pollCounter) count(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if strings.Contains(method, "WorkflowExecution") { // not a worker's
+		p.mu.Lock()
+		p.sent++
+		p.mu.Unlock()
+	}
 	poll, ok := req.(*workflowservice.GetWorkflowExecutionHistoryRequest)
 	if !ok || !poll.GetWaitNewEvent() {
 		return invoke(ctx, method, req, reply, cc, opts...)
 	}
 	p.mu.Lock()
-	if poll.GetNextPageToken() == nil {
+	if poll.GetNextPageToken() == nil && poll.GetHistoryEventFilterType() == enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT {
 		p.opened[poll.GetExecution().GetWorkflowId()]++
 	}
 	p.open++
@@ -274,6 +282,12 @@ func (p *pollCounter) openedFor(id string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.opened[id]
+}
+
+func (p *pollCounter) requests() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sent
 }
 
 func (p *pollCounter) mostOpen() int {

@@ -9,6 +9,7 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/client"
 
@@ -75,14 +76,19 @@ func (e *Engine) GetOutcome(ctx context.Context, ref task.Ref) (*task.Task, erro
 	if err != nil {
 		return nil, err
 	}
+	return e.withOutcome(ctx, r)
+}
+
+// withOutcome is r as a task, with its full outcome if it has one.
+func (e *Engine) withOutcome(ctx context.Context, r *reading) (*task.Task, error) {
 	t := r.task()
 	// The head of every other kind of outcome is all there is of it.
-	if o := t.Outcome; o != nil && (o.Kind == task.OutcomeResult || o.Kind == task.OutcomeError) {
-		if t.Outcome, err = e.outcome(ctx, r); err != nil {
-			return nil, err
-		}
+	if o := t.Outcome; o == nil || o.Kind != task.OutcomeResult && o.Kind != task.OutcomeError {
+		return t, nil
 	}
-	return t, nil
+	var err error
+	t.Outcome, err = e.outcome(ctx, r)
+	return t, err
 }
 
 // outcome reads the full outcome of a task that has one.
@@ -153,7 +159,7 @@ func (e *Engine) describe(ctx context.Context, id string, held bool) (*reading, 
 		return nil, task.ErrNotFound
 	}
 	if r.state.Rev > 1 && e.o.Now().Sub(r.state.UpdatedAt) < attendedFor {
-		e.attended.add(r.queue) // only a worker can have changed the state
+		e.attended.put(r.queue, struct{}{}) // only a worker can have changed the state
 	}
 	r.pending = d.GetPendingWorkflowTask()
 	r.progress = e.decodeProgress(r.id, d.GetPendingActivities())
@@ -237,11 +243,11 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
 	err := e.queryState(ctx, r, timeout)
 	switch {
 	case err == nil:
-		e.attended.add(queue)
+		e.attended.put(queue, struct{}{})
 		return true
 	case timedOut(err):
 		if ctx.Err() == nil {
-			e.unattended.add(queue)
+			e.unattended.put(queue, struct{}{})
 			e.attended.remove(queue)
 		}
 		e.anticipate(ctx, r)
@@ -297,6 +303,9 @@ func (e *Engine) settle(ctx context.Context, r *reading) error {
 		m.Expire(r.closedAt, r.card.TTL())
 	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED:
 		m.Cancel(r.closedAt, "")
+	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		// A plain success is the one end the workflow does not write down twice.
+		m.Decide(r.closedAt, task.ResultOutcome(nil, false))
 	default:
 		o, err := e.closeOutcome(ctx, r)
 		switch {
@@ -328,6 +337,11 @@ func (e *Engine) closeOutcome(ctx context.Context, r *reading) (*task.Outcome, e
 	if err != nil {
 		return nil, translate(err)
 	}
+	return e.outcomeIn(event)
+}
+
+// outcomeIn is the outcome that a close event carries, or nil if it carries none.
+func (e *Engine) outcomeIn(event *historypb.HistoryEvent) (*task.Outcome, error) {
 	var payloads *commonpb.Payloads
 	switch event.GetEventType() {
 	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:

@@ -71,11 +71,11 @@ func TestDetailsAreMarkdown(t *testing.T) {
 }
 
 func TestRecent(t *testing.T) {
-	all := func(int) bool { return true }
+	all := func(int, string) bool { return true }
 	t.Run("forgets the oldest when it is full", func(t *testing.T) {
-		r := newRecent[int](time.Hour, 3)
+		r := newRecent[int, string](time.Hour, 3)
 		for n := range 5 {
-			r.add(n)
+			r.put(n, "")
 		}
 		if r.has(1) || !r.has(2) || !r.has(4) {
 			t.Errorf("holds %v", r.newest(10, all))
@@ -84,23 +84,23 @@ func TestRecent(t *testing.T) {
 			t.Errorf("the newest are %v", got)
 		}
 	})
-	t.Run("keeps a member that was added again", func(t *testing.T) {
-		r := newRecent[int](time.Hour, 2)
-		r.add(1)
-		r.add(2)
-		r.add(1)
-		if !r.has(1) || !r.has(2) {
-			t.Errorf("holds %v", r.newest(10, all))
+	t.Run("keeps an entry that was put again, as it was put last", func(t *testing.T) {
+		r := newRecent[int, string](time.Hour, 2)
+		r.put(1, "a")
+		r.put(2, "b")
+		r.put(1, "c")
+		if v, ok := r.get(1); !ok || v != "c" || !r.has(2) {
+			t.Errorf("holds %v, 1 as %q", r.newest(10, all), v)
 		}
 	})
 	t.Run("forgets after a while and when told to", func(t *testing.T) {
-		r := newRecent[int](0, 10)
-		r.add(1)
+		r := newRecent[int, string](0, 10)
+		r.put(1, "")
 		if r.has(1) {
 			t.Error("remembers for too long")
 		}
-		r = newRecent[int](time.Hour, 10)
-		r.add(1)
+		r = newRecent[int, string](time.Hour, 10)
+		r.put(1, "")
 		r.remove(1)
 		if r.has(1) || len(r.newest(10, all)) != 0 {
 			t.Error("does not forget")

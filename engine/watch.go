@@ -29,8 +29,20 @@ import (
 // the history; for waiters that want it the task is described once a second.
 // So is a task for which there is no long poll: Temporal serves a limited
 // number of them, and a poll beyond it would silently never return.
+//
+// A poll returns at every event, and most calls are over after a few of them.
+// So a task that this process has only just created is first waited for by a
+// poll that returns at its end alone: a quick call costs one request to start
+// it and one to have its result, as it does in Temporal's own client.
 
 const (
+	// minQuiet and maxQuiet bound how long after its creation a task is waited
+	// for in that way, and so how much later than it could its first request for
+	// input may be seen. In between, it is quietShare for each task that is: the
+	// more of them share the engine, the longer each takes.
+	minQuiet   = 100 * time.Millisecond
+	maxQuiet   = time.Second
+	quietShare = 25 * time.Millisecond
 	// refreshEvery is how often a task is described that is not followed by
 	// long poll, or whose progress somebody wants.
 	refreshEvery = time.Second
@@ -48,17 +60,20 @@ var errEngineClosed = fmt.Errorf("%w: the engine was closed", task.ErrUnavailabl
 // [Engine.Close].
 func (e *Engine) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) iter.Seq2[*task.Task, error] {
 	return func(yield func(*task.Task, error) bool) {
-		last, err := e.Get(ctx, ref)
-		if err != nil {
-			if ctx.Err() == nil {
-				yield(nil, err)
+		last, quiet := e.newborn(ref)
+		if last == nil {
+			var err error
+			if last, err = e.GetOutcome(ctx, ref); err != nil {
+				if ctx.Err() == nil {
+					yield(nil, err)
+				}
+				return
 			}
-			return
 		}
 		if !yield(share(last), nil) || last.Status.Terminal() {
 			return
 		}
-		w, err := e.watches.join(ref, o.Progress)
+		w, err := e.watches.join(ref, o.Progress, quiet)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -86,6 +101,20 @@ func (e *Engine) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) i
 	}
 }
 
+// newborn is a task this process has only just created, as it was then, and
+// how long it may go unobserved but for its end. It is nil for all others.
+func (e *Engine) newborn(ref task.Ref) (*task.Task, time.Duration) {
+	c, ok := e.created.get(ref.ID)
+	if !ok || c.ownerHash != ref.Owner.Hash() || c.held != ref.Held || e.deleted.has(ref.ID) {
+		return nil, 0
+	}
+	quiet := e.watches.quietTime() - time.Since(c.at)
+	if quiet <= 0 {
+		return nil, 0
+	}
+	return c.task, quiet
+}
+
 // share returns a copy of a snapshot that several waiters look at.
 func share(t *task.Task) *task.Task {
 	c := *t
@@ -93,6 +122,9 @@ func share(t *task.Task) *task.Task {
 }
 
 func isNews(now, last *task.Task, progress bool) bool {
+	if now.Status.Terminal() != last.Status.Terminal() {
+		return now.Status.Terminal()
+	}
 	if now.Rev != last.Rev {
 		return now.Rev > last.Rev
 	}
@@ -109,6 +141,7 @@ type hub struct {
 	mu      sync.Mutex
 	watches map[string]*watch
 	polls   int // long polls in use
+	quiet   int // those of them that wait for an end alone
 }
 
 // watch is one task that is followed. Its fields below mu are guarded by the
@@ -137,7 +170,9 @@ func (h *hub) close() {
 	h.wg.Wait()
 }
 
-func (h *hub) join(ref task.Ref, progress bool) (*watch, error) {
+// join adds a waiter. quiet is how long a watch that starts with it waits for
+// the task's end alone.
+func (h *hub) join(ref task.Ref, progress bool, quiet time.Duration) (*watch, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx.Err() != nil {
@@ -150,7 +185,7 @@ func (h *hub) join(ref task.Ref, progress bool) (*watch, error) {
 		h.watches[ref.ID] = w
 		h.wg.Go(func() {
 			defer stop()
-			h.run(ctx, w)
+			h.run(ctx, w, quiet)
 		})
 	}
 	w.waiters++
@@ -221,6 +256,20 @@ func (h *hub) wantsProgress(w *watch) bool {
 	return w.progress > 0
 }
 
+// quietTime is how long a new task is waited for by its end alone.
+func (h *hub) quietTime() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(minQuiet, min(time.Duration(h.quiet)*quietShare, maxQuiet))
+}
+
+// countQuiet adds to the number of polls that wait for an end alone.
+func (h *hub) countQuiet(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.quiet += n
+}
+
 func (h *hub) takePoll() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -238,35 +287,38 @@ func (h *hub) releasePoll() {
 }
 
 // run follows one task until it ends or ctx does.
-func (h *hub) run(ctx context.Context, w *watch) {
+func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
+	if quiet > 0 && h.awaitEnd(ctx, w, quiet) {
+		return
+	}
 	// Spread out what many watches would otherwise ask for at the same time.
 	jitter := time.Duration(rand.Int64N(int64(refreshEvery / 5)))
 	tick := time.NewTicker(refreshEvery - refreshEvery/10 + jitter)
 	defer tick.Stop()
 
 	news := make(chan struct{}, 1)
-	var followed chan struct{} // closed when the long poll ends; nil if there is none
+	var followed chan *task.Outcome // when the long poll ends; nil if there is none
 	follow := func() {
 		if followed != nil || !h.takePoll() {
 			return
 		}
-		done := make(chan struct{})
+		done := make(chan *task.Outcome, 1)
 		followed = done
 		h.wg.Go(func() {
-			defer close(done)
 			defer h.releasePoll()
-			h.follow(ctx, w, news)
+			done <- h.follow(ctx, w, news)
 		})
 	}
 	follow()
 	for {
+		var outcome *task.Outcome
 		select {
 		case <-ctx.Done():
 			// Either nobody waits any more, or the engine was closed.
 			h.fail(w, errEngineClosed)
 			return
 		case <-news:
-		case <-followed:
+		case outcome = <-followed:
 			followed = nil
 		case <-tick.C:
 			if followed != nil && !h.wantsProgress(w) {
@@ -274,22 +326,66 @@ func (h *hub) run(ctx context.Context, w *watch) {
 			}
 			follow()
 		}
-		if h.refresh(ctx, w) {
+		if h.refresh(ctx, w, outcome) {
 			return
 		}
 	}
 }
 
+// awaitEnd waits for the task's end alone, for as long as quiet, and reports
+// whether the watch has ended.
+func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool {
+	if !h.takePoll() {
+		return false
+	}
+	defer h.releasePoll()
+	h.countQuiet(1)
+	defer h.countQuiet(-1)
+	pollCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer time.AfterFunc(quiet, stop).Stop()
+	resp, err := h.poll(pollCtx, w.id, nil, enumspb.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT)
+	if err != nil || len(resp.GetHistory().GetEvents()) == 0 {
+		return false // what it is will be seen in what follows
+	}
+	event := resp.GetHistory().GetEvents()[0]
+	outcome, err := h.e.outcomeIn(event)
+	if err != nil || outcome == nil {
+		return false
+	}
+	if event.GetEventType() != enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED || outcome.IsError {
+		return h.refresh(ctx, w, outcome)
+	}
+	// A plain success: nothing is in the memo that the event does not say.
+	c, ok := h.e.created.get(w.id)
+	if !ok {
+		return false
+	}
+	t := share(c.task)
+	t.Rev++
+	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, event.GetEventTime().AsTime(), outcome
+	h.publish(w, t)
+	return true
+}
+
 // refresh describes the task, tells the waiters, and reports whether the watch
-// has ended.
-func (h *hub) refresh(ctx context.Context, w *watch) bool {
+// has ended. outcome is the full outcome, if the task is known to have one.
+func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool {
 	r, err := h.e.describe(ctx, w.id, w.held)
 	if err == nil {
 		err = h.e.settle(ctx, r)
 	}
+	var t *task.Task
+	switch {
+	case err != nil:
+	case outcome != nil && r.ended():
+		t = r.task()
+		t.Outcome = outcome
+	default:
+		t, err = h.e.withOutcome(ctx, r)
+	}
 	switch {
 	case err == nil:
-		t := r.task()
 		h.publish(w, t)
 		return t.Status.Terminal()
 	case errors.Is(err, task.ErrNotFound):
@@ -304,8 +400,9 @@ func (h *hub) refresh(ctx context.Context, w *watch) bool {
 }
 
 // follow signals news at its start and after every event that may have changed
-// the task's state. It returns when the workflow closes and when a poll fails.
-func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) {
+// the task's state. It returns when a poll fails and when the workflow closes,
+// then with the outcome in the close event.
+func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *task.Outcome {
 	signal := func() {
 		select {
 		case news <- struct{}{}:
@@ -314,27 +411,41 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) {
 	}
 	var token []byte
 	for ctx.Err() == nil {
-		resp, err := h.poll(ctx, w.id, token)
+		resp, err := h.poll(ctx, w.id, token, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 		if err != nil {
 			if ctx.Err() == nil {
 				h.e.o.Logger.Debug("a long poll on a watched task broke", "task_id", w.id, "error", err)
 			}
-			return
+			return nil
 		}
 		events := resp.GetHistory().GetEvents()
-		if token == nil || len(resp.GetRawHistory()) > 0 || slices.ContainsFunc(events, changesState) {
-			signal()
-		}
+		first := token == nil
 		token = resp.GetNextPageToken()
 		if token == nil && !continues(events) {
-			return
+			return h.lastOutcome(w, events)
+		}
+		if first || len(resp.GetRawHistory()) > 0 || slices.ContainsFunc(events, changesState) {
+			signal()
 		}
 	}
+	return nil
+}
+
+// lastOutcome is the outcome in the last event, or nil if it has to be read.
+func (h *hub) lastOutcome(w *watch, events []*historypb.HistoryEvent) *task.Outcome {
+	if len(events) == 0 {
+		return nil
+	}
+	o, err := h.e.outcomeIn(events[len(events)-1])
+	if err != nil {
+		h.e.o.Logger.Debug("a close event cannot be read", "task_id", w.id, "error", err)
+	}
+	return o
 }
 
 // poll waits for events after token. Without one it returns those there are,
-// of the newest run.
-func (h *hub) poll(ctx context.Context, id string, token []byte) (*workflowservice.GetWorkflowExecutionHistoryResponse, error) {
+// of the newest run; a poll for the close event waits for that.
+func (h *hub) poll(ctx context.Context, id string, token []byte, filter enumspb.HistoryEventFilterType) (*workflowservice.GetWorkflowExecutionHistoryResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	return h.e.client.WorkflowService().GetWorkflowExecutionHistory(ctx, &workflowservice.GetWorkflowExecutionHistoryRequest{
@@ -342,7 +453,7 @@ func (h *hub) poll(ctx context.Context, id string, token []byte) (*workflowservi
 		Execution:              &commonpb.WorkflowExecution{WorkflowId: id},
 		NextPageToken:          token,
 		WaitNewEvent:           true,
-		HistoryEventFilterType: enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT,
+		HistoryEventFilterType: filter,
 		SkipArchival:           true,
 	})
 }

@@ -266,3 +266,28 @@ func (f *fixture) remove(ref task.Ref) {
 		f.t.Fatal(err)
 	}
 }
+
+// A call that is over at once costs two requests: its start, and one poll for
+// its end. (One that a slow machine keeps longer costs more.)
+func TestQuickCallIsTwoRequests(t *testing.T) {
+	f := setup(t)
+	f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) { return done("ok"), nil })
+	var ref task.Ref
+	var last *task.Task
+	eventually(t, "a call with two requests", func() bool {
+		before := f.polls.requests()
+		ref = f.create()
+		if err := f.watch(t.Context(), ref, task.WatchOptions{}, func(now *task.Task) { last = now }); err != nil {
+			t.Fatal(err)
+		}
+		return f.polls.requests()-before == 2
+	})
+	if last.Outcome == nil || string(last.Outcome.Result) != string(done("ok").Result) {
+		t.Errorf("ended at %s", asJSON(last))
+	}
+	// What the watch made of the one event is what everybody else reads.
+	read, err := setup(t).GetOutcome(t.Context(), ref)
+	if err != nil || asJSON(read) != asJSON(last) {
+		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
+	}
+}

@@ -23,7 +23,8 @@ const (
 	QueryResult = "result"
 
 	// MemoTask holds a [Card], written once; MemoState holds a [State], written
-	// at every change of status.
+	// at every change of status but one: a workflow that completed while it says
+	// working ended with a result that is no error.
 	MemoTask  = "task"
 	MemoState = "state"
 

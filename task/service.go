@@ -19,9 +19,9 @@ type Service interface {
 	// GetOutcome is Get with the full outcome of an ended task.
 	GetOutcome(ctx context.Context, ref Ref) (*Task, error)
 	// Watch yields the current state and then every later one, in order and
-	// without repeats; the last is terminal. States that follow one another
-	// faster than they are read are merged. It ends early with an error, or
-	// when ctx is done (without one).
+	// without repeats; the last is terminal and has its full outcome. States
+	// that follow one another faster than they are read are merged. It ends
+	// early with an error, or when ctx is done (without one).
 	Watch(ctx context.Context, ref Ref, o WatchOptions) iter.Seq2[*Task, error]
 	// Answer hands over responses by key. Unknown and answered keys are
 	// ignored. [ErrTerminal] when the task ended.

@@ -67,7 +67,8 @@ type Task struct {
 	// issued. Non-empty exactly when Status is StatusInputRequired.
 	Inputs []InputRequest
 	// Outcome is set exactly when Status is terminal. [Service.Get] fills Kind,
-	// IsError and Message only; [Service.GetOutcome] also Result and Error.
+	// IsError and Message only; [Service.GetOutcome] and [Service.Watch] also
+	// Result and Error.
 	Outcome *Outcome
 }
 

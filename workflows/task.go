@@ -272,7 +272,11 @@ func (t *run) continueAsNew() error {
 // end gives a cancelled round a bounded time to clean up and closes the
 // workflow with the outcome.
 func (t *run) end() (*task.Outcome, error) {
-	t.project()
+	if t.succeeded() {
+		workflow.SetCurrentDetails(t.ctx, details(t.in.Card, t.machine.State))
+	} else {
+		t.project()
+	}
 	if t.round != nil {
 		t.cancelRound()
 		_, err := workflow.AwaitWithOptions(t.ctx, workflow.AwaitOptions{
@@ -296,6 +300,14 @@ func (t *run) end() (*task.Outcome, error) {
 		return nil, temporal.NewApplicationErrorWithOptions(o.Message, task.FailureTask,
 			temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{o}})
 	}
+}
+
+// succeeded reports whether the workflow is about to complete with a plain
+// success. That needs no projection: a workflow that completed with its memo at
+// working can have ended in no other way, and most calls end so.
+func (t *run) succeeded() bool {
+	o := t.machine.Outcome
+	return o.Kind == task.OutcomeResult && !o.IsError && t.round == nil && t.projected.Status == task.StatusWorking
 }
 
 // project writes the state into the memo, in the same workflow task in which
