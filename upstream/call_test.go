@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -85,7 +86,9 @@ func TestCall(t *testing.T) {
 			}
 			caps := string(o.Capabilities)
 			if !strings.Contains(caps, `"elicitation":{"form":{}}`) || !strings.Contains(caps, "com.example/x") ||
-				strings.Contains(caps, "sampling") || strings.Contains(caps, "tasks") {
+				strings.Contains(caps, "sampling") || strings.Contains(caps, `"list"`) ||
+				// The tasks extension is Longhaul's own, where there is one.
+				strings.Contains(caps, "tasks") != (protocol == upstream.Protocol2026) {
 				t.Errorf("capabilities %s", caps)
 			}
 		})
@@ -186,7 +189,7 @@ func TestCall(t *testing.T) {
 		})
 		t.Run("answers a request for roots with an error", func(t *testing.T) {
 			r := call(t, s, upstream.Call{Tool: "roots", Capabilities: elicitation})
-			if got := text(t, r); !strings.Contains(got, "not support yet") {
+			if got := text(t, r); !strings.Contains(got, "not available") {
 				t.Errorf("got %s", got)
 			}
 		})
@@ -264,7 +267,59 @@ func TestStdio(t *testing.T) {
 	t.Run("a process that does not start is not sent anything", func(t *testing.T) {
 		s := oneServer(t, command(t, "broken", "broken", nil))
 		_, err := s.Call(t.Context(), upstream.Call{Tool: "seen"})
-		if l := lost(t, err); l.Sent || !strings.Contains(l.Error(), "could not be listed yet") {
+		if l := lost(t, err); l.Sent || !strings.Contains(l.Error(), "could not be listed yet") || !strings.Contains(l.Error(), "cannot open the database") {
+			t.Errorf("got %+v", l)
+		}
+	})
+	t.Run("a command whose processes keep failing is left alone for a while", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "fails")
+		s, _ := setup(t, upstream.Options{StdioPoolSize: 8, Servers: []upstream.Server{
+			command(t, "flapping", "flapping", map[string]string{"FLAP_FILE": file}),
+		}})
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fail := func() string {
+			_, err := s.Call(t.Context(), upstream.Call{Tool: "seen"})
+			l := lost(t, err)
+			if l.Sent || !strings.Contains(l.Detail, "cannot open the database") {
+				t.Errorf("got %+v", l)
+			}
+			return l.Detail
+		}
+		fail()
+		fail()
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() {
+				if detail := fail(); !strings.Contains(detail, "failed 2 times in a row and will be started again at 20") {
+					t.Errorf("got %s", detail)
+				}
+			})
+		}
+		all.Wait()
+		if starts, err := os.ReadFile(file); err != nil || len(starts) != 2 {
+			t.Errorf("%d processes were started, %v", len(starts), err)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		for again := time.Tick(50 * time.Millisecond); ; <-again {
+			if _, err := s.Call(t.Context(), upstream.Call{Tool: "seen"}); err == nil {
+				break
+			}
+		}
+	})
+	t.Run("a process that dies when it is called is one that fails", func(t *testing.T) {
+		s := oneServer(t, command(t, "frail", "sdk", nil))
+		for range 2 {
+			_, err := s.Call(t.Context(), upstream.Call{Tool: "die"})
+			if l := lost(t, err); !l.Sent {
+				t.Errorf("got %+v", l)
+			}
+		}
+		_, err := s.Call(t.Context(), upstream.Call{Tool: "die"})
+		if l := lost(t, err); l.Sent || !strings.Contains(l.Detail, "segmentation fault in module 7") {
 			t.Errorf("got %+v", l)
 		}
 	})

@@ -17,7 +17,7 @@ import (
 // ToolOptions say how one tool is run.
 type ToolOptions struct {
 	// Support defaults to [task.SupportOptional]. What the server itself says of
-	// task support has no meaning here.
+	// task support only matters for how Longhaul calls it.
 	Support task.Support
 	// Input defaults to [task.InputInTask].
 	Input task.InputMode
@@ -48,6 +48,8 @@ type listedTool struct {
 	repeatable bool
 	// mirrored is set if arguments are repeated in HTTP headers.
 	mirrored bool
+	// taskOnly is set if it can only be called as a task (2025).
+	taskOnly bool
 }
 
 // exposedTool is a tool under the name by which it is called here.
@@ -57,6 +59,7 @@ type exposedTool struct {
 	// upstream is the server's name for it.
 	upstream string
 	mirrored bool
+	taskOnly bool
 }
 
 type catalogue struct {
@@ -76,6 +79,9 @@ func parseTool(raw json.RawMessage) (listedTool, error) {
 			ReadOnly   bool `json:"readOnlyHint"`
 			Idempotent bool `json:"idempotentHint"`
 		} `json:"annotations"`
+		Execution struct {
+			TaskSupport task.Support `json:"taskSupport"`
+		} `json:"execution"`
 	}
 	err := json.Unmarshal(raw, &t)
 	named := listedTool{name: t.Name}
@@ -95,6 +101,7 @@ func parseTool(raw json.RawMessage) (listedTool, error) {
 		name: t.Name, definition: raw, inputSchema: t.InputSchema,
 		repeatable: t.Annotations.ReadOnly || t.Annotations.Idempotent,
 		mirrored:   mirrored,
+		taskOnly:   t.Execution.TaskSupport == task.SupportRequired,
 	}, nil
 }
 
@@ -238,34 +245,20 @@ func (s *Set) expose(server *server, t listedTool, name string) exposedTool {
 		tool.Input = task.InputInTask
 	}
 	_, remote := server.dialer.(*remote)
-	return exposedTool{Tool: tool, server: server, upstream: t.name, mirrored: t.mirrored && remote}
+	return exposedTool{
+		Tool: tool, server: server, upstream: t.name, mirrored: t.mirrored && remote, taskOnly: t.taskOnly,
+	}
 }
 
 // exposedDefinition is a tool's definition under its exposed name and without
 // execution, whose taskSupport is the server's own. All else is as it was.
 func exposedDefinition(definition json.RawMessage, name string) json.RawMessage {
-	members, err := objectMembers(definition)
-	if err != nil {
-		return definition // cannot be: it was parsed before
-	}
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for _, m := range members {
-		switch m.name {
-		case "execution":
-			continue
-		case "name":
+	return editObject(definition, func(m *member) (keep bool) {
+		if m.name == "name" {
 			m.value = jsonString(name)
 		}
-		if b.Len() > 1 {
-			b.WriteByte(',')
-		}
-		b.Write(jsonString(m.name))
-		b.WriteByte(':')
-		b.Write(m.value)
-	}
-	b.WriteByte('}')
-	return b.Bytes()
+		return m.name != "execution"
+	})
 }
 
 func jsonString(s string) []byte {

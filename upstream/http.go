@@ -3,6 +3,8 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
@@ -91,6 +93,9 @@ func (l *httpLink) RoundTrip(req *http.Request) (*http.Response, error) {
 			req.Header.Set(name, value)
 		}
 	}
+	if id := taskOf(msg); id != "" && req.Header.Get("Mcp-Method") != "" {
+		req.Header.Set("Mcp-Name", headerValue(id))
+	}
 	resp, err := l.remote.base.RoundTrip(req)
 	if err != nil {
 		release()
@@ -109,7 +114,7 @@ func (l *httpLink) RoundTrip(req *http.Request) (*http.Response, error) {
 	case "application/json":
 		body.feed, body.end = body.feedJSON, body.endJSON
 	case "text/event-stream":
-		body.feed, body.end = body.feedEvents, body.endEvent
+		body.feed, body.end = body.feedEvents, body.endEvents
 	}
 	resp.Body = body
 	return resp, nil
@@ -148,38 +153,82 @@ func sentMessage(req *http.Request) (jsonrpc.Message, error) {
 	return jsonrpc.DecodeMessage(data)
 }
 
-// tappedBody reports the messages in a response body to the tap before their
-// last byte is handed on.
+// taskOf is the id of the task a request is about, "" for any other. It goes
+// into a header (ext-tasks, "Streamable HTTP: Routing Headers": the client MUST
+// set Mcp-Name), which the SDK sets only for methods it knows.
+func taskOf(msg jsonrpc.Message) string {
+	req, ok := msg.(*jsonrpc.Request)
+	if !ok || !strings.HasPrefix(req.Method, "tasks/") {
+		return ""
+	}
+	var p struct {
+		ID string `json:"taskId"`
+	}
+	_ = json.Unmarshal(req.Params, &p) // they were marshalled here
+	return p.ID
+}
+
+// headerValue writes a string as a header can hold it (2026-07-28, transports,
+// streamable HTTP, "Value Encoding").
+func headerValue(s string) string {
+	const prefix, suffix = "=?base64?", "?="
+	plain := strings.TrimSpace(s) == s && !strings.HasPrefix(s, prefix) &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+	if plain {
+		return s
+	}
+	return prefix + base64.StdEncoding.EncodeToString([]byte(s)) + suffix
+}
+
+// tappedBody reports the messages in a response body to the tap, and hands on
+// what the tap made of them.
 type tappedBody struct {
 	io.ReadCloser
 	tap     *tap
 	release func()
-	// feed and end take in what is read; nil if it holds no messages.
+	// feed takes in what is read, end the end of it; nil if it holds no
+	// messages. They leave in out what is to be handed on.
 	feed func([]byte)
 	end  func()
+	out  []byte
+	// in is what out is made from; err ended it.
+	in  []byte
+	err error
 
 	// buf is the body (JSON), or the current line (events).
 	buf []byte
-	// event and data are the current event's fields.
-	event string
-	data  []byte
+	// event and data are the current event's fields, and raw its lines; rest
+	// are those that are not data.
+	event     string
+	data      []byte
+	raw, rest []byte
 }
 
 func (b *tappedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
 	if b.feed == nil {
-		return n, err
+		return b.ReadCloser.Read(p)
 	}
-	b.feed(p[:n])
-	if len(b.buf)+len(b.data) > maxMessageBytes {
-		b.tap.abort(errTooLarge)
-		b.feed = nil
-		return 0, errTooLarge
+	if b.in == nil {
+		b.in = make([]byte, 32<<10)
 	}
-	if err == io.EOF {
-		b.end()
+	for len(b.out) == 0 && b.err == nil {
+		var n int
+		n, b.err = b.ReadCloser.Read(b.in)
+		b.feed(b.in[:n])
+		if len(b.buf)+len(b.raw) > maxMessageBytes {
+			b.tap.abort(errTooLarge)
+			b.out, b.err = nil, errTooLarge
+		}
+		if b.err == io.EOF {
+			b.end()
+		}
 	}
-	return n, err
+	n := copy(p, b.out)
+	b.out = b.out[n:]
+	if len(b.out) > 0 {
+		return n, nil
+	}
+	return n, b.err
 }
 
 func (b *tappedBody) Close() error {
@@ -189,7 +238,12 @@ func (b *tappedBody) Close() error {
 
 func (b *tappedBody) feedJSON(p []byte) { b.buf = append(b.buf, p...) }
 
-func (b *tappedBody) endJSON() { b.report(b.buf) }
+func (b *tappedBody) endJSON() {
+	b.out = b.buf
+	if changed, ok := b.report(b.buf); ok {
+		b.out = changed
+	}
+}
 
 // feedEvents reads server-sent events, as the SDK does.
 func (b *tappedBody) feedEvents(p []byte) {
@@ -199,38 +253,66 @@ func (b *tappedBody) feedEvents(p []byte) {
 		if !complete {
 			return
 		}
-		b.line(bytes.TrimSuffix(b.buf, []byte("\r")))
+		b.buf = append(b.buf, '\n')
+		b.line(b.buf)
 		b.buf, p = b.buf[:0], rest
 	}
 }
 
 func (b *tappedBody) line(line []byte) {
-	field, value, _ := bytes.Cut(line, []byte(":"))
+	b.raw = append(b.raw, line...)
+	text := bytes.TrimRight(line, "\r\n")
+	field, value, _ := bytes.Cut(text, []byte(":"))
 	switch string(field) {
-	case "":
-		if len(line) == 0 {
-			b.endEvent()
-		}
-	case "event":
-		b.event = strings.TrimSpace(string(value))
 	case "data":
 		if len(b.data) > 0 {
 			b.data = append(b.data, '\n')
 		}
 		b.data = append(b.data, bytes.TrimSpace(value)...)
+		return
+	case "event":
+		b.event = strings.TrimSpace(string(value))
+	case "":
+		if len(text) == 0 {
+			b.dispatch()
+			return
+		}
+		// A comment, which keeps the connection alive.
 	}
+	b.rest = append(b.rest, line...)
 }
 
-func (b *tappedBody) endEvent() {
+// endEvents takes the end of the stream for that of the last event.
+func (b *tappedBody) endEvents() {
+	if len(b.buf) > 0 {
+		b.line(append(b.buf, '\n'))
+	}
+	b.dispatch()
+}
+
+// dispatch reports the message in the event that is complete.
+func (b *tappedBody) dispatch() {
+	changed, isChanged := []byte(nil), false
 	if len(b.data) > 0 && (b.event == "" || b.event == "message") {
-		b.report(b.data)
+		changed, isChanged = b.report(b.data)
 	}
-	b.event, b.data = "", nil
+	if isChanged {
+		b.out = append(b.out, b.rest...)
+		b.out = append(b.out, "data: "...)
+		b.out = append(b.out, changed...)
+		b.out = append(b.out, "\n\n"...)
+	} else {
+		b.out = append(b.out, b.raw...)
+	}
+	b.event, b.data, b.raw, b.rest = "", b.data[:0], b.raw[:0], b.rest[:0]
 }
 
-func (b *tappedBody) report(data []byte) {
-	// What is no message the SDK will complain about.
-	if msg, err := jsonrpc.DecodeMessage(data); err == nil {
-		b.tap.received(msg)
+// report reports a message to the tap and returns what the tap changed it to.
+func (b *tappedBody) report(data []byte) (changed []byte, ok bool) {
+	msg, err := jsonrpc.DecodeMessage(data)
+	if err != nil || !b.tap.received(msg) {
+		return nil, false // what is no message the SDK will complain about
 	}
+	changed, err = jsonrpc.EncodeMessage(msg)
+	return changed, err == nil
 }

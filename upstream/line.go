@@ -66,7 +66,7 @@ func (c *lineConn) Read(context.Context) (jsonrpc.Message, error) {
 		})
 		return nil, err
 	}
-	c.tap.received(msg)
+	c.tap.received(msg) // and perhaps changed
 	return msg, nil
 }
 

@@ -119,10 +119,15 @@ type server struct {
 	redact *strings.Replacer
 	// pool is nil if sessions are not kept.
 	pool *pool
+	// starts is nil if it is no command.
+	starts *starts
+	habit  *habit
 
 	mu    sync.Mutex
 	known bool // tools are those of a listing
 	tools []listedTool
+	// trouble is why they could not be listed the last time.
+	trouble string
 }
 
 func newServer(set *Set, s Server, poolSize int) *server {
@@ -138,9 +143,9 @@ func newServer(set *Set, s Server, poolSize int) *server {
 			pairs = append(pairs, v, "***")
 		}
 	}
-	srv := &server{Server: s, set: set, redact: strings.NewReplacer(pairs...)}
+	srv := &server{Server: s, set: set, redact: strings.NewReplacer(pairs...), habit: newHabit()}
 	if _, ok := s.dialer.(*command); ok {
-		srv.pool = newPool(poolSize)
+		srv.pool, srv.starts = newPool(poolSize), newStarts()
 	}
 	return srv
 }
@@ -151,14 +156,55 @@ func (s *server) listed() bool {
 	return s.known
 }
 
-// call calls one of the server's tools on a session of its own.
+// unlisted reports whether the tools were never listed, and why not.
+func (s *server) unlisted() (why string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why = errNotListed.Error(); s.trouble != "" {
+		why += ": " + s.trouble
+	}
+	return why, !s.known
+}
+
+// call calls one of the server's tools on a session of its own, or on more than
+// one if the call becomes a task of the server's.
 func (s *server) call(ctx context.Context, tool exposedTool, caps []byte, c Call) (task.RoundResult, error) {
+	a, err := newAttendance(c.Resume)
+	if err != nil {
+		return task.RoundResult{}, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	a.ctx = ctx
+	defer a.asking.Wait()
+	defer cancel()
+	for rejoins := 0; ; rejoins++ {
+		round, err := s.callOnce(ctx, tool, caps, c, a)
+		var lost *LostError
+		if a.handle == nil || !errors.As(err, &lost) {
+			return round, err
+		}
+		lost.Sent = true
+		if a.heard {
+			rejoins, a.heard = 0, false
+		}
+		if rejoins == maxRejoins {
+			return task.RoundResult{}, lost
+		}
+		select {
+		case <-time.After(firstRetry << rejoins):
+		case <-ctx.Done():
+			return task.RoundResult{}, ctx.Err()
+		}
+	}
+}
+
+func (s *server) callOnce(ctx context.Context, tool exposedTool, caps []byte, c Call, a *attendance) (task.RoundResult, error) {
 	sess, err := s.acquire(ctx, caps)
 	if err != nil {
 		return task.RoundResult{}, err
 	}
 	defer s.release(sess)
-	return sess.call(ctx, tool, c)
+	return sess.call(ctx, tool, c, a)
 }
 
 // acquire returns a session that declares caps, for the caller alone.
@@ -244,8 +290,10 @@ func (s *server) follow(ctx context.Context, first func()) {
 		if err == nil {
 			continue
 		}
+		wait = max(wait, s.starts.wait())
 		if ctx.Err() == nil {
 			s.set.logger.Warn("cannot list the tools of a server, trying again", "server", s.Name, "error", err, "in", wait)
+			s.setTrouble(err)
 		}
 		first()
 		select {
@@ -254,6 +302,16 @@ func (s *server) follow(ctx context.Context, first func()) {
 		}
 		wait = min(2*wait, slowestRetry)
 	}
+}
+
+func (s *server) setTrouble(err error) {
+	var lost *LostError
+	if !errors.As(err, &lost) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble = lost.what()
 }
 
 // followOnce does so for as long as one session lasts. It reports whether the
@@ -270,6 +328,7 @@ func (s *server) followOnce(ctx context.Context, first func()) (ok bool, err err
 		return false, err
 	}
 	defer sess.close()
+	defer time.AfterFunc(habitTime, func() { s.habit.learn(false) }).Stop()
 
 	var refresh <-chan time.Time
 	if _, remote := s.dialer.(*remote); remote {

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -36,11 +38,24 @@ type session struct {
 	client *mcp.ClientSession
 	// ended is closed when the session is over, for whatever reason.
 	ended chan struct{}
+	// began is when it was dialled. obituary does its work once: what it has to
+	// tell is told, or the end is no failure.
+	began    time.Time
+	obituary sync.Once
+	// proved is set when it has answered a call.
+	proved atomic.Bool
 
-	// caps are the client capabilities it declares.
-	caps []byte
+	// caps are the client capabilities it declares; with every request, if it is
+	// stateless, it declares moreCaps, which are these and the tasks extension.
+	caps, moreCaps []byte
+	// tasks is set if the server takes calls as tasks where it must (2025).
+	tasks bool
 	// listing is set for the session that only lists tools.
 	listing bool
+	// asked is closed, by rootsRefused, when the server was refused roots it
+	// had asked for on its own account.
+	asked        chan struct{}
+	rootsRefused func()
 	// calls counts the calls made; params are those of the current one.
 	calls  int
 	params *callParams
@@ -58,10 +73,26 @@ type sessionOptions struct {
 func (s *server) connect(ctx context.Context, o sessionOptions) (*session, error) {
 	dialCtx, cancel := context.WithTimeoutCause(ctx, connectTimeout, errSlowConnect)
 	defer cancel()
-	sess := &session{server: s, caps: o.caps, listing: o.onListChanged != nil, ended: make(chan struct{})}
+	sess := &session{
+		server: s, caps: o.caps, listing: o.onListChanged != nil,
+		asked: make(chan struct{}), ended: make(chan struct{}), began: time.Now(),
+	}
+	sess.moreCaps = sess.caps
+	if !sess.listing {
+		sess.moreCaps = withTasks(sess.caps)
+	}
+	sess.rootsRefused = sync.OnceFunc(func() { close(sess.asked) })
+	started, err := s.starts.begin(dialCtx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, s.lostError(false, err, err.Error())
+	}
+	defer started()
 	l, err := s.dialer.dial(dialCtx, &sess.tap)
 	if err != nil {
-		return nil, s.lostError(false, err, "")
+		return nil, sess.unborn(err, "")
 	}
 	sess.link = l
 	options := &mcp.ClientOptions{
@@ -74,11 +105,19 @@ func (s *server) connect(ctx context.Context, o sessionOptions) (*session, error
 	client := mcp.NewClient(&mcp.Implementation{Name: "longhaul", Version: s.set.options.Version}, options)
 	client.AddSendingMiddleware(sess.sending)
 	client.AddReceivingMiddleware(sess.receiving)
+	if err := addTaskMethods(client); err != nil {
+		l.close()
+		return nil, err
+	}
 
 	// Not everything Connect waits for heeds its context; the end of the
 	// connection ends it in any case.
 	stop := context.AfterFunc(dialCtx, l.close)
+	hello := &exchange{method: methodInitialize}
+	sess.tap.begin(hello)
 	sess.client, err = client.Connect(dialCtx, l.transport(), &mcp.ClientSessionOptions{ProtocolVersion: s.Protocol})
+	sess.tap.end()
+	sess.tasks = hasToolTasks(hello.result)
 	if !stop() && err == nil {
 		err = dialCtx.Err()
 	}
@@ -94,13 +133,32 @@ func (s *server) connect(ctx context.Context, o sessionOptions) (*session, error
 			detail = l.explain()
 		}
 		l.close()
-		return nil, s.lostError(false, err, detail)
+		return nil, sess.unborn(err, detail)
 	}
+	settled := time.AfterFunc(settledAfter, s.starts.sound)
 	go func() { // until close
 		_ = sess.client.Wait()
+		settled.Stop()
 		close(sess.ended)
+		sess.died()
 	}()
 	return sess, nil
+}
+
+// unborn is the error of a session that could not be begun.
+func (s *session) unborn(err error, detail string) *LostError {
+	lost := s.server.lostError(false, err, detail)
+	s.server.starts.failed(s.began, lost.what())
+	return lost
+}
+
+// died takes in that the session ended by itself.
+func (s *session) died() {
+	s.obituary.Do(func() {
+		if time.Since(s.began) < settledAfter && !s.proved.Load() {
+			s.server.starts.failed(s.began, s.server.lostError(true, errEnded, s.link.explain()).what())
+		}
+	})
 }
 
 var errSlowConnect = fmt.Errorf("it did not answer within %s (if it knows older protocols only, and does not answer what it does not know, set its protocol to %s)",
@@ -123,6 +181,12 @@ func (s *session) alive() bool {
 
 // close ends the session and what is behind it.
 func (s *session) close() {
+	select {
+	case <-s.link.lost():
+		s.died()
+	default:
+		s.obituary.Do(func() {}) // killed
+	}
 	closed := make(chan struct{})
 	go func() {
 		// The error is that of a connection nobody needs any more.
@@ -148,6 +212,7 @@ type callParams struct {
 	Arguments      json.RawMessage            `json:"arguments"`
 	InputResponses map[string]json.RawMessage `json:"inputResponses,omitempty"`
 	RequestState   string                     `json:"requestState,omitempty"`
+	Task           *taskRequest               `json:"task,omitempty"`
 }
 
 // initializeParams are the params of initialize, with verbatim capabilities.
@@ -163,7 +228,7 @@ func (s *session) sending(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 		if p := req.GetParams(); p != nil {
 			if meta := p.GetMeta(); meta[mcp.MetaKeyClientCapabilities] != nil {
-				meta[mcp.MetaKeyClientCapabilities] = json.RawMessage(s.caps)
+				meta[mcp.MetaKeyClientCapabilities] = json.RawMessage(s.moreCaps)
 			}
 		}
 		client, _ := req.GetSession().(*mcp.ClientSession)
@@ -185,39 +250,101 @@ func (s *session) sending(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// receiving refuses requests a server makes while a tool runs. Elicitation and
-// sampling also end the call: the tool wants an answer it will not get.
-// Servers ask for roots on their own account, whenever a client has declared
-// them, so that only gets the error.
-func (s *session) receiving(next mcp.MethodHandler) mcp.MethodHandler {
-	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		switch method {
-		case task.MethodElicit, task.MethodSample:
-			s.tap.abort(&askedError{method})
-		case task.MethodRoots:
-			if s.listing {
-				return next(ctx, method, req) // there are none
-			}
-		default:
-			return next(ctx, method, req)
+// isStateless reports whether the session speaks a protocol in which servers
+// make no requests, and every request says who makes it.
+func (s *session) isStateless() bool {
+	return s.client.InitializeResult().ProtocolVersion >= Protocol2026
+}
+
+// call makes one call, or goes on with the one that a attends. A call that was
+// cut short spoils the session.
+func (s *session) call(ctx context.Context, tool exposedTool, c Call, a *attendance) (task.RoundResult, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if !s.isStateless() {
+		if refused := visited(&c); refused != nil {
+			return task.RoundResult{Error: refused}, nil
 		}
-		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: (&askedError{method}).Error()}
+	}
+	if c.Ask != nil {
+		s.awaitHabit(ctx)
+	}
+	s.calls++
+	asTask := tool.taskOnly && s.tasks
+	e := &exchange{
+		method: methodCall, token: strconv.Itoa(s.calls), progress: c.OnProgress, last: a.last,
+		begins: func(result json.RawMessage) bool {
+			_, ok := s.createdTask(result)
+			return ok && (asTask || s.isStateless())
+		},
+		tasked: a.handle != nil,
+		abort:  stop, ask: c.Ask, ctx: ctx, completed: c.OnElicitationComplete,
+	}
+	s.tap.begin(e)
+	var (
+		round task.RoundResult
+		err   error
+	)
+	if a.handle == nil {
+		s.params = newCallParams(tool.upstream, c)
+		if asTask {
+			s.params.Task = &taskRequest{TTL: ttl(ctx).Milliseconds()}
+		}
+		err = s.send(ctx, tool, c, e.token)
+		if s.tap.isTask(e) {
+			s.beginTask(a, e.result, c)
+		}
+	}
+	if a.handle != nil {
+		round, err = s.attend(ctx, e, a, c)
+	}
+	cancelled := ctx.Err() != nil && s.tap.pending(e)
+	if cancelled {
+		s.awaitCancel(e)
+	}
+	s.tap.end()
+	cause := context.Cause(ctx)
+	stop(nil)
+	e.asking.Wait()
+	a.last = e.last
+
+	if e.answered {
+		s.proved.Store(true)
+		s.server.starts.sound()
+	}
+	s.spoiled = cancelled || !e.answered || e.told
+	var (
+		asked      *askedError
+		unanswered *unansweredError
+	)
+	switch {
+	case errors.As(cause, &asked) || errors.Is(cause, errTooLarge):
+		s.spoiled = true
+		return failure(cause.Error()), nil
+	case errors.As(cause, &unanswered) && (!e.answered || e.tasked):
+		s.spoiled = true
+		return task.RoundResult{}, unanswered.err
+	case a.handle != nil:
+		s.spoiled = err != nil || e.told
+		return s.conclude(round), err
+	case cancelled:
+		return task.RoundResult{}, cause
+	case e.err != nil:
+		return s.conclude(errorRound(e.err)), nil
+	case e.answered:
+		return s.conclude(roundResult(e.result)), nil
+	case cause != nil:
+		return task.RoundResult{}, cause
+	default:
+		lost := s.server.lostError(e.sent, err, s.link.explain())
+		s.died()
+		return task.RoundResult{}, lost
 	}
 }
 
-// askedError ends a call whose tool asked for input while it ran.
-type askedError struct{ method string }
-
-func (e *askedError) Error() string {
-	return "the tool asked for input (" + e.method + ") while it was running, which this version of Longhaul does not support yet; " +
-		"tools that end a round with input requests (MCP " + Protocol2026 + ", input_required) can ask"
-}
-
-// call makes one call. A call that was cut short spoils the session.
-func (s *session) call(ctx context.Context, tool exposedTool, c Call) (task.RoundResult, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	if tool.mirrored && s.client.InitializeResult().ProtocolVersion >= Protocol2026 {
+// send sends the call and waits until it is answered, or ctx ends.
+func (s *session) send(ctx context.Context, tool exposedTool, c Call, token string) error {
+	if tool.mirrored && s.isStateless() {
 		// The SDK sets the headers that mirror arguments of tools it has listed.
 		// Without them the server says what is wrong.
 		for t, err := range s.client.Tools(ctx, nil) {
@@ -226,50 +353,38 @@ func (s *session) call(ctx context.Context, tool exposedTool, c Call) (task.Roun
 			}
 		}
 	}
-	s.calls++
-	e := &exchange{
-		method: methodCall, token: strconv.Itoa(s.calls), progress: c.OnProgress,
-		abort: stop,
-	}
-	s.params = newCallParams(tool.upstream, c)
-	s.tap.begin(e)
 	returned := make(chan error, 1)
 	go func() { // until the session is closed, if the connection is stuck
-		_, err := s.client.CallTool(ctx, &mcp.CallToolParams{Meta: newMeta(e.token, c), Name: tool.upstream})
+		_, err := s.client.CallTool(ctx, &mcp.CallToolParams{Meta: newMeta(token, c), Name: tool.upstream})
 		returned <- err
 	}()
-	var err error
 	select {
-	case err = <-returned:
+	case err := <-returned:
+		return err
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	}
-	cancelled := ctx.Err() != nil && s.tap.pending(e)
-	if cancelled {
-		s.awaitCancel(e)
-	}
-	s.tap.end()
+}
 
-	s.spoiled = cancelled || !e.answered
-	var asked *askedError
-	switch cause := context.Cause(ctx); {
-	case errors.As(cause, &asked) || errors.Is(cause, errTooLarge):
-		s.spoiled = true
-		return failure(cause.Error()), nil
-	case cancelled:
-		return task.RoundResult{}, ctx.Err()
-	case e.err != nil:
-		if len(e.err.Message)+len(e.err.Data) > MaxResultBytes {
-			return failure(tooLarge("error", len(e.err.Message)+len(e.err.Data))), nil
-		}
-		return task.RoundResult{Error: e.err}, nil
-	case e.answered:
-		return roundResult(e.result), nil
-	case ctx.Err() != nil:
-		return task.RoundResult{}, ctx.Err()
-	default:
-		return task.RoundResult{}, s.server.lostError(e.sent, err, s.link.explain())
+// errorRound is the end of a round whose tool returned an error.
+func errorRound(e *task.RPCError) task.RoundResult {
+	if size := len(e.Message) + len(e.Data); size > MaxResultBytes {
+		return failure(tooLarge("error", size))
 	}
+	return task.RoundResult{Error: e}
+}
+
+// conclude is the end of a round whose tool returned r.
+func (s *session) conclude(r task.RoundResult) task.RoundResult {
+	if remedy := s.remedy(r); remedy != "" {
+		return failure(remedy)
+	}
+	if r.Error != nil {
+		if round, ok := s.urlRequired(r.Error); ok {
+			return round
+		}
+	}
+	return r
 }
 
 // awaitCancel waits until the SDK has sent the cancel notification.
@@ -356,7 +471,8 @@ func tooLarge(what string, size int) string {
 var everyCapability = []byte(`{"elicitation":{"form":{},"url":{}},"roots":{"listChanged":true},"sampling":{"context":{},"tools":{}}}`)
 
 // declaredCapabilities is what a server is told of the caller: everything but
-// tasks, because the caller takes its tasks from Longhaul.
+// tasks, because the caller takes its tasks from Longhaul. What tasks Longhaul
+// takes from the server is a matter of their own.
 func declaredCapabilities(caps json.RawMessage) ([]byte, error) {
 	if len(caps) == 0 {
 		return []byte("{}"), nil
@@ -374,8 +490,6 @@ func declaredCapabilities(caps json.RawMessage) ([]byte, error) {
 	}
 	return json.Marshal(c)
 }
-
-const tasksExtension = "io.modelcontextprotocol/tasks"
 
 // list lists the server's tools.
 func (s *session) list(ctx context.Context) ([]listedTool, error) {

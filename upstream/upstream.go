@@ -10,6 +10,9 @@
 // its sessions are pooled: each call has one for itself, a session whose call
 // was cut short is thrown away, and the next call starts a new process.
 //
+// While a tool runs, its server may ask: see [Call.Ask]. And its call may become
+// a task of the server's own, which is followed to its end: see [Call.OnTask].
+//
 // The protocol is spoken by the go-sdk client, but what is stored and passed
 // on has to be what the server sent, byte for byte, and not what some version
 // of Go structs made of it. So the messages are also read off the connection
@@ -56,19 +59,23 @@ type LostError struct {
 	// Err is the error of the connection.
 	Err error
 	// Detail, if not empty, says what went wrong on the server's side: the last
-	// lines of a process's standard error, the HTTP status, and the like.
+	// lines of a process's standard error, the HTTP status, and the like; and
+	// when a command is started again whose processes keep failing.
 	Detail string
 }
 
 func (e *LostError) Error() string {
-	what := e.Detail
-	if what == "" {
-		what = e.Err.Error()
-	}
 	if e.Sent {
-		return fmt.Sprintf("the connection to server %q was lost during the call: %s", e.Server, what)
+		return fmt.Sprintf("the connection to server %q was lost during the call: %s", e.Server, e.what())
 	}
-	return fmt.Sprintf("server %q cannot be reached: %s", e.Server, what)
+	return fmt.Sprintf("server %q cannot be reached: %s", e.Server, e.what())
+}
+
+func (e *LostError) what() string {
+	if e.Detail != "" {
+		return e.Detail
+	}
+	return e.Err.Error()
 }
 
 func (e *LostError) Unwrap() error { return e.Err }
@@ -200,8 +207,8 @@ type Call struct {
 	// Arguments is a JSON object; nil means an empty one.
 	Arguments json.RawMessage
 	// Capabilities are the client capabilities of whoever can be asked for
-	// input; nil means none. They are declared to the server, except that
-	// Longhaul takes no tasks from it.
+	// input; nil means none. They are declared to the server, except those that
+	// are about tasks: a task of the server's is Longhaul's own affair.
 	Capabilities json.RawMessage
 	// Answers are responses to the input requests of the round before, by the
 	// tool's own keys, and RequestState is what it wants back with them.
@@ -217,11 +224,50 @@ type Call struct {
 	// brings a checkpoint repeats the last. It must not block: the connection
 	// is not read meanwhile.
 	OnProgress func(p task.Progress, checkpoint json.RawMessage)
+	// Ask, if not nil, answers the requests elicitation/create,
+	// sampling/createMessage and roots/list that the server makes while the tool
+	// runs, on a protocol before 2026-07-28, if the capabilities declare them;
+	// it may take as long as a person does. It may be called concurrently, and
+	// Call does not return before it has. Params are those the server sent,
+	// verbatim, but for what is only about its session with Longhaul: the
+	// progress token, the related task, and the wish for a task. The answer, a
+	// JSON object, is sent as it is. An error that is a [*task.RPCError] is sent
+	// to the server; any other ends the call, which returns it. Its ctx ends
+	// with the call, and when the server cancels its request.
+	//
+	// The same goes for what the server's task asks, of any protocol (see
+	// OnTask). On 2026-07-28 such a request cannot be answered with an error:
+	// an elicitation is answered with "cancel" instead, and any other request
+	// ends the call, and the server's task, with the error.
+	//
+	// If nil, elicitation and sampling end the call with an error, and roots are
+	// refused.
+	Ask func(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error)
+	// OnElicitationComplete, if not nil, is called when the server reports,
+	// while the tool runs, that what a person did at a URL is complete
+	// (2025-11-25, elicitation, "Completion Notifications for URL Mode
+	// Elicitation"). The id may be one nobody was asked under. Like OnProgress
+	// it must not block.
+	OnElicitationComplete func(elicitationID string)
+	// OnTask, if not nil, is called when the call has become a task of the
+	// server's own, which Call then polls until it ends. Its status messages are
+	// reported as progress, where the server reports none. The handle, at most
+	// a few hundred bytes, is what Resume takes.
+	OnTask func(handle json.RawMessage)
+	// Resume, if not nil, is the handle of the server's task that an earlier
+	// Call for the same work has become: that task is gone on with, and the tool
+	// is not called again. If the server does not know it any more, the
+	// RoundResult is Unknown. Whether to call again without Resume then is for
+	// the caller to decide.
+	Resume json.RawMessage
 }
 
 // Call calls a tool once. What the server answered, even an error, is in the
-// RoundResult, verbatim. The error is [ErrUnknownTool], a [*LostError], or that
-// of ctx, whose end cancels the call on the server.
+// RoundResult, verbatim; but a URL elicitation required error (-32042) of the
+// 2025 protocol is a round that needs input, if the capabilities declare
+// elicitation.url. The error is [ErrUnknownTool], a [*LostError], that of
+// Call.Ask, or that of ctx, whose end cancels the call on the server, and the
+// task it has become, unless its cause is [ErrLeave].
 func (s *Set) Call(ctx context.Context, c Call) (task.RoundResult, error) {
 	s.mu.Lock()
 	if s.closed {
@@ -260,8 +306,8 @@ func (s *Set) Call(ctx context.Context, c Call) (task.RoundResult, error) {
 // server that was not listed yet may exist.
 func (s *Set) unknown(tool string) error {
 	for _, server := range s.owners(tool) {
-		if !server.listed() {
-			return &LostError{Server: server.Name, Err: errNotListed}
+		if why, ok := server.unlisted(); ok {
+			return &LostError{Server: server.Name, Err: errNotListed, Detail: why}
 		}
 	}
 	return fmt.Errorf("%w: %q", ErrUnknownTool, tool)

@@ -28,12 +28,25 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(serveVar) {
 	case "":
 		os.Exit(m.Run())
+	case "flapping":
+		// It is what it says as long as there is a file.
+		file := os.Getenv("FLAP_FILE")
+		if f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0); err == nil {
+			_, _ = f.WriteString("x")
+			fmt.Fprintln(os.Stderr, "cannot open the database")
+			os.Exit(7)
+		}
+		if err := newServer().Run(context.Background(), &mcp.StdioTransport{}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 	case "sdk":
 		if err := newServer().Run(context.Background(), &mcp.StdioTransport{}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	case "raw":
 		serveRaw()
+	case "relay":
+		serveRelay()
 	case "stubborn":
 		// Neither the end of its input nor SIGTERM makes it go.
 		ignoreTerminate()
@@ -101,8 +114,15 @@ func newServer() *mcp.Server {
 		return textResult(r), err
 	})
 	add("roots", func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		_, err := req.Session.ListRoots(ctx, nil)
-		return textResult(fmt.Sprint(err)), nil
+		r, err := req.Session.ListRoots(ctx, nil)
+		if err != nil {
+			return textResult(err.Error()), nil
+		}
+		return textResult(r), nil
+	})
+	add("sample", func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		r, err := req.Session.CreateMessage(ctx, &mcp.CreateMessageParams{MaxTokens: 5})
+		return textResult(r), err
 	})
 	// block waits for its cancel and says so on standard error.
 	add("block", func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
