@@ -5,14 +5,30 @@
 // long as it takes, can be cancelled, and can be watched in the Temporal Web
 // UI. One endpoint serves both generations of MCP tasks.
 //
-// This package puts the parts together. [Dev] runs everything in one process;
-// [API] and [Worker] are its two halves for a deployment in which Temporal
-// runs elsewhere, and [Temporal] is the embedded engine alone:
+// This package puts the parts together. With [Run], a program that has an
+// ordinary go-sdk server becomes one that has the commands of longhaul:
+//
+//	import (
+//		"github.com/longhaul-mcp/longhaul"
+//		_ "github.com/longhaul-mcp/longhaul/devserver" // the embedded Temporal, for dev
+//	)
+//
+//	func main() {
+//		server := mcp.NewServer(&mcp.Implementation{Name: "hello", Version: "1.0.0"}, nil)
+//		mcp.AddTool(server, &mcp.Tool{Name: "greet"}, greet)
+//		os.Exit(longhaul.Run(longhaul.Options{Name: "hello", Version: "1.0.0", Server: server}))
+//	}
+//
+// Those who have a program already start the parts in it. [Dev] runs
+// everything in one process; [API] and [Worker] are its two halves for a
+// deployment in which Temporal runs elsewhere, and [Temporal] is the embedded
+// engine alone:
 //
 //	clients ──► API ──► Temporal ◄── Worker ──► MCP servers
 //
 // The embedded engine is linked in by importing package devserver, as a
-// database/sql driver is.
+// database/sql driver is. A program that does not import it is a fraction of
+// the size, and its dev and temporal say so.
 //
 // Tools report how far they have come with [Progress], and survive a crash in
 // the middle with [SaveCheckpoint] and [LoadCheckpoint].
@@ -25,24 +41,48 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
+	"slices"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.temporal.io/sdk/client"
 
+	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
 )
 
 // Options are what every Longhaul process may be told. The zero value serves
 // no tools.
 type Options struct {
-	// Servers are the MCP servers whose tools become tasks, and Tools says how
-	// single ones are run, by exposed name.
+	// Name is what MCP clients are told, and the program of [Run] calls itself:
+	// one word of letters, digits, '.', '_' and '-'. Default "longhaul".
+	Name string
+	// Version is what MCP clients and servers are told. Default: that of the
+	// program's main module.
+	Version string
+
+	// Server is a go-sdk server whose tools become tasks, exposed under Name.
+	Server *mcp.Server
+	// Protocol holds Server to a version of MCP, as in [upstream.Server]:
+	// [upstream.Protocol2025] if its tools ask while they run, with
+	// ServerSession.Elicit and the like. Default: the newest.
+	Protocol string
+	// Servers are more MCP servers whose tools become tasks. If there are
+	// several in all, the exposed name of a tool begins with its server's.
 	Servers []upstream.Server
-	Tools   map[string]upstream.ToolOptions
+	// Tools says how single tools are run, by exposed name: the one they have
+	// without the servers of --config.
+	Tools map[string]upstream.ToolOptions
+	// Demo makes a server with tools to try, if the options of [Run] name no
+	// server and its --config is not given. Root is what the flag --root says,
+	// which only a program with a Demo has. No other function uses it.
+	Demo func(root string, logger *slog.Logger) (*mcp.Server, error)
 
 	// Listen is the address of the MCP endpoint; port 0 is any free one.
 	// Default 127.0.0.1:8080. An address beyond loopback needs TokensFile.
 	// For [Worker] it is where health is served, and empty by default: nowhere.
+	// The worker command of [Run] takes that from its flag alone.
 	Listen string
 	// TokensFile holds a "name: token" line for every caller. Without it there
 	// is one user and no authentication.
@@ -54,7 +94,8 @@ type Options struct {
 	// Default: longhaul.key in DataDir.
 	KeyFile string
 	// DataDir is where the key and the embedded engine keep their files. It is
-	// made if missing. Required but for [Worker].
+	// made if missing. Required but for [Worker]; the default of [Run] is a
+	// directory called Name among the user's data.
 	DataDir string
 	// AllowedHosts and AllowedOrigins are the host names under which the
 	// endpoint may be addressed and the origins from which browsers may,
@@ -68,10 +109,8 @@ type Options struct {
 	// end when a worker stops. Default 30 s.
 	StopTimeout time.Duration
 
-	// Name and Version are what MCP clients are told. Default "longhaul", "dev".
-	Name    string
-	Version string
-	// Logger defaults to [slog.Default].
+	// Logger defaults to [slog.Default]. In a program of [Run] it takes the place
+	// of the flags --log-level and --log-format.
 	Logger *slog.Logger
 }
 
@@ -83,7 +122,10 @@ func (o Options) withDefaults() Options {
 		o.Name = "longhaul"
 	}
 	if o.Version == "" {
-		o.Version = "dev"
+		o.Version = mainVersion()
+	}
+	if o.TaskQueue == "" {
+		o.TaskQueue = task.DefaultTaskQueue
 	}
 	if o.StopTimeout == 0 {
 		o.StopTimeout = 30 * time.Second
@@ -92,6 +134,24 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.Default()
 	}
 	return o
+}
+
+// mainVersion is the version of the program that the module system knows.
+func mainVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// servers are all the servers the options name.
+func (o Options) servers() []upstream.Server {
+	if o.Server == nil {
+		return o.Servers
+	}
+	own := upstream.InProcess(o.Name, o.Server)
+	own.Protocol = o.Protocol
+	return slices.Concat([]upstream.Server{own}, o.Servers)
 }
 
 // EngineOptions configure the embedded Temporal.

@@ -149,7 +149,7 @@ func connect(ctx context.Context, t client.Options) (client.Client, error) {
 // startUpstreams lists the tools. A server that is slow to answer does not
 // hold up the others: its tools appear when it does.
 func (p *Process) startUpstreams(ctx context.Context, o Options) (*upstream.Set, error) {
-	set, err := upstream.New(upstream.Options{Servers: o.Servers, Tools: o.Tools, Version: o.Version, Logger: o.Logger})
+	set, err := upstream.New(upstream.Options{Servers: o.servers(), Tools: o.Tools, Version: o.Version, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -331,9 +331,6 @@ func (p *Process) serve(l net.Listener, handler http.Handler, drain func(context
 
 // workerPolls reports whether some worker polls the task queue.
 func workerPolls(c client.Client, queue string) func(context.Context) error {
-	if queue == "" {
-		queue = task.DefaultTaskQueue
-	}
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()

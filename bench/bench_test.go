@@ -5,17 +5,13 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +27,7 @@ import (
 
 	"github.com/longhaul-mcp/longhaul/api"
 	"github.com/longhaul-mcp/longhaul/engine"
+	"github.com/longhaul-mcp/longhaul/internal/taskclient"
 	"github.com/longhaul-mcp/longhaul/internal/temporaltest"
 	"github.com/longhaul-mcp/longhaul/upstream"
 	"github.com/longhaul-mcp/longhaul/worker"
@@ -144,11 +141,8 @@ func (t *bareTemporal) call(ctx context.Context) (string, error) {
 // longhaulServer is Longhaul as dev puts it together, but for the engine,
 // which is the one that bare Temporal uses too.
 type longhaulServer struct {
-	client  client.Client
-	url     string
-	session string
-	http    *http.Client
-	id      atomic.Int64
+	client client.Client
+	tasks  *taskclient.Client
 }
 
 func newLonghaul(b *testing.B) *longhaulServer {
@@ -186,81 +180,16 @@ func newLonghaul(b *testing.B) *longhaulServer {
 	}
 	server := httptest.NewServer(front.Handler())
 	b.Cleanup(server.Close)
-	l.url = server.URL + "/mcp"
-	l.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-
-	header, _, err := l.post(b.Context(), "initialize", map[string]any{
-		"protocolVersion": "2025-11-25", "capabilities": map[string]any{},
-		"clientInfo": map[string]any{"name": "bench", "version": "1"},
-	})
-	if err != nil {
+	if l.tasks, err = taskclient.Connect(b.Context(), server.URL+"/mcp"); err != nil {
 		b.Fatal(err)
 	}
-	l.session = header.Get("Mcp-Session-Id")
 	return l
 }
 
 func (l *longhaulServer) call(ctx context.Context) (string, error) {
-	_, created, err := l.post(ctx, "tools/call", map[string]any{
-		"name": "nothing", "arguments": map[string]any{}, "task": map[string]any{},
-	})
+	id, err := l.tasks.Create(ctx, "nothing", map[string]any{})
 	if err != nil {
 		return "", err
 	}
-	var handle struct {
-		Task struct{ TaskID string }
-	}
-	if err := json.Unmarshal(created, &handle); err != nil {
-		return "", err
-	}
-	_, _, err = l.post(ctx, "tasks/result", map[string]any{"taskId": handle.Task.TaskID})
-	return handle.Task.TaskID, err
-}
-
-// post sends a request and returns the result of its response.
-func (l *longhaulServer) post(ctx context.Context, method string, params any) (http.Header, json.RawMessage, error) {
-	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": l.id.Add(1), "method": method, "params": params})
-	if err != nil {
-		return nil, nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url, bytes.NewReader(body))
-	if err != nil {
-		return nil, nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
-	if l.session != "" {
-		req.Header.Set("Mcp-Session-Id", l.session)
-		req.Header.Set("Mcp-Protocol-Version", "2025-11-25")
-	}
-	resp, err := l.http.Do(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	data, err := lastMessage(resp)
-	if err != nil {
-		return nil, nil, err
-	}
-	var m struct{ Result, Error json.RawMessage }
-	if err := json.Unmarshal(data, &m); err != nil || m.Error != nil {
-		return nil, nil, fmt.Errorf("%s: %s: %s", method, resp.Status, data)
-	}
-	return resp.Header, m.Result, nil
-}
-
-// lastMessage is the response, be it the body or the end of its stream.
-func lastMessage(resp *http.Response) ([]byte, error) {
-	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-		return io.ReadAll(resp.Body)
-	}
-	var last []byte
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data:")); ok {
-			last = bytes.Clone(data)
-		}
-	}
-	return last, lines.Err()
+	return id, l.tasks.Result(ctx, id, nil)
 }

@@ -1,23 +1,17 @@
-// Command hello hands an ordinary go-sdk server to Longhaul: its tools run
-// durably, unchanged.
+// Command hello is a Longhaul program with one tool of its own.
 //
-//	go run ./examples/hello
+//	go run ./examples/hello dev
 package main
 
 import (
 	"context"
-	"fmt"
-	"log"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/longhaul-mcp/longhaul"
 	_ "github.com/longhaul-mcp/longhaul/devserver" // the embedded Temporal
-	"github.com/longhaul-mcp/longhaul/upstream"
 )
 
 type input struct {
@@ -29,9 +23,9 @@ type output struct {
 }
 
 // greet takes its time. If the process is killed meanwhile, the call goes on
-// after the restart, for the tool says that it may be repeated.
+// after the restart where it was, for the tool says that it may be repeated.
 func greet(ctx context.Context, req *mcp.CallToolRequest, in input) (*mcp.CallToolResult, output, error) {
-	const steps = 10
+	const steps = 5
 	done, _, err := longhaul.LoadCheckpoint[int](req)
 	if err != nil {
 		return nil, output{}, err
@@ -57,17 +51,5 @@ func main() {
 		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true},
 	}, greet)
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	p, err := longhaul.Dev(ctx, longhaul.Options{
-		Servers: []upstream.Server{upstream.InProcess("hello", server)},
-		DataDir: filepath.Join(os.TempDir(), "longhaul-hello"),
-	}, longhaul.EngineOptions{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer p.Stop()
-	fmt.Println("MCP endpoint:", p.MCPURL)
-	fmt.Println("Temporal UI: ", p.UIURL)
-	<-ctx.Done()
+	os.Exit(longhaul.Run(longhaul.Options{Name: "hello", Version: "1.0.0", Server: server}))
 }

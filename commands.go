@@ -1,52 +1,51 @@
-package main
+package longhaul
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
-
-	"github.com/longhaul-mcp/longhaul"
-	"github.com/longhaul-mcp/longhaul/internal/enginereg"
 )
 
-// version is set by the linker in releases.
-var version = ""
-
-func newRoot() *cobra.Command {
+// newRoot returns the program: the commands, with o for the defaults of their
+// flags.
+func newRoot(o Options) *cobra.Command {
+	logger := o.Logger
+	o = o.withDefaults()
+	o.Logger = logger // If there is none, it is what the flags say.
+	if o.DataDir == "" {
+		o.DataDir = defaultDataDir(o.Name)
+	}
 	root := &cobra.Command{
-		Use:   "longhaul",
+		Use:   o.Name,
 		Short: "Durable tasks behind any MCP server",
-		Long: `Longhaul turns slow MCP tools into durable MCP tasks.
+		Long: fmt.Sprintf(`Longhaul turns slow MCP tools into durable MCP tasks.
 
 Every call becomes a Temporal workflow: it survives the restart of every
 process, waits for a person as long as it takes, can be cancelled, and can be
 watched in the Temporal Web UI.
 
-Begin with "longhaul dev". Every flag can also be given as an environment
-variable: LONGHAUL_DATA_DIR for --data-dir, and so on.`,
+Begin with "%s dev". Every flag can also be given as an environment
+variable: LONGHAUL_DATA_DIR for --data-dir, and so on.`, o.Name),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		// A flag that is wrong is worth a look at the usage, an address that is
 		// taken is not.
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 	}
-	root.AddCommand(newDev(), newTemporal(), newAPI(), newWorker(), newHealthcheck(), newVersion())
+	root.AddCommand(newDev(o), newTemporal(o), newAPI(o), newWorker(o), newHealthcheck(o), newVersion(o))
 	return root
 }
 
-func newDev() *cobra.Command {
-	var f flags
+func newDev(o Options) *cobra.Command {
+	f := flags{Options: o}
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything in this process: Temporal, its Web UI, a worker and the MCP endpoint",
@@ -54,52 +53,46 @@ func newDev() *cobra.Command {
 Web UI, a worker and the MCP endpoint. Tasks survive its end: start it again
 with the same --data-dir and they go on.
 
-Without --config it serves three demo tools on the files below --root. With
---config it serves the tools of the MCP servers in the given file, the
-"mcpServers" file that an MCP host already uses.`,
-		Example: `  longhaul dev
-  longhaul dev --config mcp.json
-  longhaul dev --listen 127.0.0.1:0 --ui-addr off`,
+` + f.aboutTools(),
+		Example: fmt.Sprintf(`  %[1]s dev
+  %[1]s dev --config mcp.json
+  %[1]s dev --listen 127.0.0.1:0 --ui-addr off`, o.Name),
 		Args: cobra.NoArgs,
 	}
-	f.endpoint(cmd, "127.0.0.1:8080")
-	f.tools(cmd)
-	f.engine(cmd)
-	f.dataDir(cmd)
-	f.worker(cmd)
-	f.logging(cmd)
+	f.addEndpoint(cmd)
+	f.addTools(cmd)
+	f.addEngine(cmd)
+	f.addDataDir(cmd)
+	f.addWorker(cmd)
+	f.addLogging(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := f.options(cmd)
 		if err != nil {
 			return err
 		}
-		return serve(cmd, func(ctx context.Context) (*longhaul.Process, error) {
-			return longhaul.Dev(ctx, o, f.engineOptions())
-		})
+		return serve(cmd, func(ctx context.Context) (*Process, error) { return Dev(ctx, o, f.embedded) })
 	}
 	return cmd
 }
 
-func newTemporal() *cobra.Command {
-	var f flags
+func newTemporal(o Options) *cobra.Command {
+	f := flags{Options: o}
 	cmd := &cobra.Command{
 		Use:   "temporal",
 		Short: "Run the embedded Temporal and its Web UI alone",
-		Long: `Run the embedded Temporal and its Web UI alone, for "longhaul api" and
-"longhaul worker" to use. It has no authentication and listens on loopback only.`,
+		Long: fmt.Sprintf(`Run the embedded Temporal and its Web UI alone, for "%[1]s api" and
+"%[1]s worker" to use. It has no authentication and listens on loopback only.`, o.Name),
 		Args: cobra.NoArgs,
 	}
-	f.engine(cmd)
-	f.dataDir(cmd)
-	f.logging(cmd)
+	f.addEngine(cmd)
+	f.addDataDir(cmd)
+	f.addLogging(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := f.options(cmd)
 		if err != nil {
 			return err
 		}
-		return serve(cmd, func(ctx context.Context) (*longhaul.Process, error) {
-			return longhaul.Temporal(ctx, o, f.engineOptions())
-		})
+		return serve(cmd, func(ctx context.Context) (*Process, error) { return Temporal(ctx, o, f.embedded) })
 	}
 	return cmd
 }
@@ -111,8 +104,8 @@ profiles: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
 TEMPORAL_TLS_*, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE. The default is
 127.0.0.1:7233, namespace "default".`
 
-func newAPI() *cobra.Command {
-	var f flags
+func newAPI(o Options) *cobra.Command {
+	f := flags{Options: o}
 	cmd := &cobra.Command{
 		Use:   "api",
 		Short: "Run the MCP endpoint against a Temporal that runs elsewhere",
@@ -121,18 +114,17 @@ these processes may serve the same clients, if they share --key-file.
 ` + temporalEnv,
 		Args: cobra.NoArgs,
 	}
-	f.endpoint(cmd, "127.0.0.1:8080")
-	f.tools(cmd)
-	f.dataDir(cmd)
-	f.logging(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return f.serveRemote(cmd, longhaul.API)
-	}
+	f.addEndpoint(cmd)
+	f.addTools(cmd)
+	f.addDataDir(cmd)
+	f.addLogging(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, API) }
 	return cmd
 }
 
-func newWorker() *cobra.Command {
-	var f flags
+func newWorker(o Options) *cobra.Command {
+	o.Listen = "" // That is the endpoint's.
+	f := flags{Options: o}
 	cmd := &cobra.Command{
 		Use:   "worker",
 		Short: "Run tasks of a Temporal that runs elsewhere",
@@ -141,18 +133,16 @@ share the work. --listen serves /healthz and /readyz.
 ` + temporalEnv,
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&f.listen, "listen", "", "address that serves /healthz and /readyz (default: none)")
-	f.tools(cmd)
-	f.worker(cmd)
-	f.logging(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return f.serveRemote(cmd, longhaul.Worker)
-	}
+	cmd.Flags().StringVar(&f.Listen, "listen", "", "address that serves /healthz and /readyz (default: none)")
+	f.addTools(cmd)
+	f.addWorker(cmd)
+	f.addLogging(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, Worker) }
 	return cmd
 }
 
 // serveRemote runs a process that finds Temporal by the environment.
-func (f *flags) serveRemote(cmd *cobra.Command, start func(context.Context, longhaul.Options, client.Options) (*longhaul.Process, error)) error {
+func (f *flags) serveRemote(cmd *cobra.Command, start func(context.Context, Options, client.Options) (*Process, error)) error {
 	o, err := f.options(cmd)
 	if err != nil {
 		return err
@@ -161,12 +151,12 @@ func (f *flags) serveRemote(cmd *cobra.Command, start func(context.Context, long
 	if err != nil {
 		return fmt.Errorf("Temporal's client configuration: %w", err)
 	}
-	return serve(cmd, func(ctx context.Context) (*longhaul.Process, error) { return start(ctx, o, t) })
+	return serve(cmd, func(ctx context.Context) (*Process, error) { return start(ctx, o, t) })
 }
 
 // serve starts a process, says where it can be reached, and runs it until a
 // signal or a failure.
-func serve(cmd *cobra.Command, start func(context.Context) (*longhaul.Process, error)) error {
+func serve(cmd *cobra.Command, start func(context.Context) (*Process, error)) error {
 	ctx := cmd.Context()
 	p, err := start(ctx)
 	if err != nil {
@@ -185,7 +175,7 @@ func serve(cmd *cobra.Command, start func(context.Context) (*longhaul.Process, e
 	}
 }
 
-func announce(w io.Writer, p *longhaul.Process) {
+func announce(w io.Writer, p *Process) {
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%-13s %s\n", name, value)
@@ -200,7 +190,7 @@ func announce(w io.Writer, p *longhaul.Process) {
 	fmt.Fprintln(w, "ready")
 }
 
-func newHealthcheck() *cobra.Command {
+func newHealthcheck(o Options) *cobra.Command {
 	var url string
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
@@ -224,62 +214,27 @@ func newHealthcheck() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&url, "url", "http://127.0.0.1:8080/readyz", "what to ask")
+	cmd.Flags().StringVar(&url, "url", readyURL(o.Listen), "what to ask")
 	return cmd
 }
 
-func newVersion() *cobra.Command {
+// readyURL is where a process of this machine that listens on addr says
+// whether it is ready.
+func readyURL(addr string) string {
+	host, port, _ := net.SplitHostPort(addr) // dev and api refuse what is no address
+	if host == "" || net.ParseIP(host).IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/readyz"
+}
+
+func newVersion(o Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "longhaul %s (%s, %s/%s)\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s (%s, %s/%s)\n", o.Name, o.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		},
 	}
-}
-
-// buildVersion is the version that the linker or the module system knows.
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
-
-// explain adds to an error which flag avoids it.
-func explain(err error) string {
-	var (
-		engineAddr *enginereg.AddrError
-		listen     *longhaul.ListenError
-	)
-	switch {
-	case errors.As(err, &engineAddr) && engineAddr.Listener == enginereg.ListenerUI:
-		return err.Error() + " (choose another with --ui-addr, or --ui-addr off)"
-	case errors.As(err, &engineAddr):
-		return err.Error() + " (choose another with --temporal-addr)"
-	case errors.As(err, &listen):
-		return err.Error() + " (choose another with --listen)"
-	default:
-		return err.Error()
-	}
-}
-
-// defaultDataDir is where this user's programs keep their data.
-func defaultDataDir() string {
-	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
-		return filepath.Join(dir, "longhaul")
-	}
-	if runtime.GOOS != "darwin" && runtime.GOOS != "windows" {
-		if home, err := os.UserHomeDir(); err == nil {
-			return filepath.Join(home, ".local", "share", "longhaul")
-		}
-	}
-	if dir, err := os.UserConfigDir(); err == nil {
-		return filepath.Join(dir, "longhaul")
-	}
-	return "longhaul-data"
 }

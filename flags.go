@@ -1,0 +1,183 @@
+package longhaul
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/longhaul-mcp/longhaul/upstream"
+)
+
+// flags are the options of one command: those of the program's author, and
+// over them what is said by the flags the command has declared.
+type flags struct {
+	Options
+	embedded   EngineOptions
+	configFile string
+	demo       bool   // the demo tools are served unless there is a config
+	root       string // of the demo tools
+	logLevel   slog.Level
+	logFormat  string
+}
+
+func (f *flags) addEndpoint(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.Listen, "listen", f.Listen, "address of the MCP endpoint; port 0 is any free one")
+	addFile(cmd, &f.TokensFile, "tokens-file", `file of "name: token" lines, one for every caller`, "one user, no authentication, loopback only")
+	addFile(cmd, &f.KeyFile, "key-file", "file with the secret behind session ids and idempotency keys, made if missing", "longhaul.key in the data directory")
+	cmd.Flags().StringSliceVar(&f.AllowedHosts, "allowed-host", f.AllowedHosts, "host name under which the endpoint may be addressed, besides loopback ones; may be repeated")
+	cmd.Flags().StringSliceVar(&f.AllowedOrigins, "allowed-origin", f.AllowedOrigins, "origin from which browsers may call, besides loopback ones; may be repeated")
+}
+
+// addFile declares a flag that names a file. Its usage tells what no file
+// means, unless the program's author has given one.
+func addFile(cmd *cobra.Command, file *string, name, usage, none string) {
+	if *file == "" {
+		usage += " (default: " + none + ")"
+	}
+	cmd.Flags().StringVar(file, name, *file, usage)
+}
+
+func (f *flags) addTools(cmd *cobra.Command) {
+	usage := `an "mcpServers" file with MCP servers whose tools are served beside this program's own`
+	if f.demo = f.hasDemo(); f.demo {
+		usage = `the "mcpServers" file with the MCP servers whose tools are served (default: the demo tools)`
+		cmd.Flags().StringVar(&f.root, "root", ".", "directory the demo tools are confined to")
+	}
+	cmd.Flags().StringVar(&f.configFile, "config", "", usage)
+	cmd.Flags().StringVar(&f.TaskQueue, "task-queue", f.TaskQueue, "Temporal task queue of the tasks")
+}
+
+// hasDemo reports whether the program has tools to show, and none of its own.
+func (f *flags) hasDemo() bool { return f.Demo != nil && len(f.servers()) == 0 }
+
+// aboutTools is what the help says on the tools that are served.
+func (f *flags) aboutTools() string {
+	if f.hasDemo() {
+		return `Without --config it serves demo tools on the files below --root. With
+--config it serves the tools of the MCP servers in the given file, the
+"mcpServers" file that an MCP host already uses.`
+	}
+	return `With --config it serves, beside this program's own tools, those of the MCP
+servers in the given file, the "mcpServers" file that an MCP host already uses.
+A tool is then called <server>__<tool>.`
+}
+
+func (f *flags) addEngine(cmd *cobra.Command) {
+	f.embedded = f.embedded.withDefaults()
+	cmd.Flags().StringVar(&f.embedded.TemporalAddr, "temporal-addr", f.embedded.TemporalAddr, "loopback address of Temporal's gRPC frontend; port 0 is any free one")
+	cmd.Flags().StringVar(&f.embedded.UIAddr, "ui-addr", f.embedded.UIAddr, `loopback address of the Temporal Web UI; port 0 is any free one, "off" is none`)
+}
+
+func (f *flags) addDataDir(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.DataDir, "data-dir", f.DataDir, "directory of the database and the key")
+}
+
+func (f *flags) addWorker(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&f.StopTimeout, "stop-timeout", f.StopTimeout, "time that running calls which may not be repeated have to end when the process stops")
+}
+
+func (f *flags) addLogging(cmd *cobra.Command) {
+	if f.Logger != nil {
+		return
+	}
+	cmd.Flags().TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	cmd.Flags().StringVar(&f.logFormat, "log-format", "text", "text or json")
+}
+
+// options are the options the flags say.
+func (f *flags) options(cmd *cobra.Command) (Options, error) {
+	o := f.Options
+	if o.Logger == nil {
+		logger, err := newLogger(cmd.ErrOrStderr(), f.logLevel, f.logFormat)
+		if err != nil {
+			return Options{}, err
+		}
+		o.Logger = logger
+	}
+	switch {
+	case f.configFile != "":
+		c, err := upstream.LoadConfig(f.configFile)
+		if err != nil {
+			return Options{}, err
+		}
+		o = o.with(c)
+	case f.demo:
+		s, err := o.Demo(f.root, o.Logger)
+		if err != nil {
+			return Options{}, err
+		}
+		o.Servers = []upstream.Server{upstream.InProcess("demo", s)}
+	}
+	return o, nil
+}
+
+// with adds the servers of c. What c says of single tools stands.
+func (o Options) with(c *upstream.Config) Options {
+	prefix := ""
+	if own := o.servers(); len(own) == 1 && len(c.Servers) > 0 {
+		// It was alone, and its tools were exposed under their own names.
+		prefix = own[0].Name + "__"
+	}
+	tools := make(map[string]upstream.ToolOptions, len(o.Tools)+len(c.Tools))
+	for name, t := range o.Tools {
+		tools[prefix+name] = t
+	}
+	maps.Copy(tools, c.Tools)
+	o.Tools, o.Servers = tools, slices.Concat(o.Servers, c.Servers)
+	return o
+}
+
+func newLogger(w io.Writer, level slog.Level, format string) (*slog.Logger, error) {
+	o := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	default:
+		return nil, fmt.Errorf("--log-format %q: want text or json", format)
+	}
+}
+
+// flagsFromEnv sets the flags that were not given from LONGHAUL_* variables.
+func flagsFromEnv(cmd *cobra.Command) error {
+	var errs []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		name := "LONGHAUL_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || f.Changed {
+			return
+		}
+		if err := cmd.Flags().Set(f.Name, value); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// defaultDataDir is where this user's programs keep their data, for the one
+// with this name.
+func defaultDataDir(name string) string {
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	if runtime.GOOS != "darwin" && runtime.GOOS != "windows" {
+		if home, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(home, ".local", "share", name)
+		}
+	}
+	if dir, err := os.UserConfigDir(); err == nil {
+		return filepath.Join(dir, name)
+	}
+	return name + "-data"
+}
