@@ -47,9 +47,12 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
+	"github.com/longhaul-mcp/longhaul/workflows"
+	"github.com/longhaul-mcp/longhaul/workflowtool"
 )
 
 // Options are what every Longhaul process may be told. The zero value serves
@@ -68,6 +71,11 @@ type Options struct {
 	// [upstream.Protocol2025] if its tools ask while they run, with
 	// ServerSession.Elicit and the like. Default: the newest.
 	Protocol string
+	// WorkflowTools are tools that are workflow functions, listed with those of
+	// Server, and RegisterSteps registers the activities and child workflows that
+	// they run with a worker.
+	WorkflowTools []workflowtool.Tool
+	RegisterSteps func(worker.Registry)
 	// Servers are more MCP servers whose tools become tasks. If there are
 	// several in all, the exposed name of a tool begins with its server's.
 	Servers []upstream.Server
@@ -146,12 +154,28 @@ func mainVersion() string {
 
 // servers are all the servers the options name.
 func (o Options) servers() []upstream.Server {
-	if o.Server == nil {
+	if o.Server == nil && len(o.WorkflowTools) == 0 {
 		return o.Servers
+	}
+	if o.Server == nil {
+		o.Server = mcp.NewServer(&mcp.Implementation{Name: o.Name, Version: o.Version}, nil)
 	}
 	own := upstream.InProcess(o.Name, o.Server)
 	own.Protocol = o.Protocol
+	own.Workflows = make(map[string]time.Duration, len(o.WorkflowTools))
+	for _, t := range o.WorkflowTools {
+		t.List(o.Server)
+		own.Workflows[t.Name()] = t.CleanupTimeout
+	}
 	return slices.Concat([]upstream.Server{own}, o.Servers)
+}
+
+func (o Options) functions() map[string]workflows.Function {
+	functions := make(map[string]workflows.Function, len(o.WorkflowTools))
+	for _, t := range o.WorkflowTools {
+		functions[t.Name()] = t.Function()
+	}
+	return functions
 }
 
 // EngineOptions configure the embedded Temporal.

@@ -169,6 +169,8 @@ func (p *Process) startWorker(o Options, c client.Client, set *upstream.Set, ide
 	w := worker.New(worker.Options{
 		Client:      c,
 		Upstream:    set,
+		Functions:   o.functions(),
+		Register:    o.RegisterSteps,
 		TaskQueue:   o.TaskQueue,
 		Identity:    identity,
 		StopTimeout: o.StopTimeout,

@@ -28,6 +28,7 @@ import (
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -57,6 +58,7 @@ type Caller interface {
 type Reporter interface {
 	RecordActivityHeartbeat(ctx context.Context, taskToken []byte, details ...any) error
 	CompleteActivity(ctx context.Context, taskToken []byte, result any, err error) error
+	UpdateWorkflow(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error)
 }
 
 // Rounds runs rounds.
@@ -84,12 +86,14 @@ func (r *Rounds) Register(reg Registry) {
 // The ways in which a running call is told to stop, as causes of its context.
 var (
 	errCancelled = errors.New("the task was cancelled")
-	errAbandoned = errors.New("nobody waits for this round any more")
-	errStopping  = errors.New("the worker is stopping")
 	errTimeout   = errors.New("the tool's timeout is over")
+	// After these a task that the upstream has made of the call may still be
+	// rejoined.
+	errAbandoned = fmt.Errorf("nobody waits for this round any more: %w", upstream.ErrLeave)
+	errStopping  = fmt.Errorf("the worker is stopping: %w", upstream.ErrLeave)
 )
 
-// Round runs one round. It reports its end itself and always returns
+// Round runs one round. It reports the end of a call itself and then returns
 // [activity.ErrResultPending].
 func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResult, error) {
 	info := activity.GetInfo(ctx)
@@ -103,6 +107,13 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 		_ = activity.GetHeartbeatDetails(ctx, &last)
 	}
 
+	if info.Attempt > 1 && !in.Policy.Retry && last.UpstreamTask == nil {
+		// The attempt before was lost with its worker.
+		result := task.RoundResult{Unknown: "The outcome is unknown: the worker that ran the tool was lost, and the tool may not be run twice."}
+		logEnd(log, result, nil)
+		return result, nil
+	}
+
 	call, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	b := &beat{
@@ -113,11 +124,11 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	var wg sync.WaitGroup
 	done := make(chan struct{})
 	wg.Go(func() { b.run(ctx, done) })
-	wg.Go(func() { r.watchStop(ctx, in.Policy, stop, done) })
+	wg.Go(func() { r.watchStop(ctx, in.Policy, b, stop, done) })
 	defer wg.Wait()
 	defer close(done)
 
-	result, err := r.call(call, info, in, last.Checkpoint, b.progress)
+	result, err := r.call(call, info, in, b)
 	logEnd(log, result, err)
 	r.deliver(context.WithoutCancel(ctx), info, result, err, log)
 	return task.RoundResult{}, activity.ErrResultPending
@@ -141,10 +152,10 @@ func logEnd(log *slog.Logger, r task.RoundResult, err error) {
 
 // watchStop ends the call when the worker stops and the round can be run
 // again elsewhere. A round that cannot gets the worker's stop timeout to end.
-func (r *Rounds) watchStop(ctx context.Context, p task.Policy, stop context.CancelCauseFunc, done <-chan struct{}) {
+func (r *Rounds) watchStop(ctx context.Context, p task.Policy, b *beat, stop context.CancelCauseFunc, done <-chan struct{}) {
 	select {
 	case <-activity.GetWorkerStopChannel(ctx):
-		if p.Retry {
+		if p.Retry || b.latest().UpstreamTask != nil {
 			stop(errStopping)
 		}
 	case <-done:
@@ -152,19 +163,18 @@ func (r *Rounds) watchStop(ctx context.Context, p task.Policy, stop context.Canc
 }
 
 // call calls the tool once, or a few times while it cannot be reached at all.
-func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInput, checkpoint json.RawMessage,
-	onProgress func(task.Progress, json.RawMessage),
-) (task.RoundResult, error) {
+func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInput, b *beat) (task.RoundResult, error) {
 	if !info.Deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, info.Deadline, errAbandoned)
 		defer cancel()
 	}
-	if d := in.Policy.Timeout(); d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, errTimeout)
-		defer cancel()
-	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	limit := newLimit(in.Policy.Timeout(), func() { stop(errTimeout) })
+	defer limit.stop()
+	questions := &asker{temporal: r.temporal, workflow: info.WorkflowExecution.ID, round: in.Round, beat: b, limit: limit}
+	last := b.latest()
 	c := upstream.Call{
 		Tool:         in.Tool,
 		Arguments:    in.Arguments,
@@ -174,8 +184,11 @@ func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInpu
 		// The same for every attempt, or the upstream could not tell a repeated
 		// call from a new one.
 		IdempotencyKey: info.WorkflowExecution.ID + "/" + info.ActivityID,
-		Checkpoint:     checkpoint,
-		OnProgress:     onProgress,
+		Checkpoint:     last.Checkpoint,
+		OnProgress:     b.progress,
+		Ask:            questions.ask,
+		Resume:         last.UpstreamTask,
+		OnTask:         func(handle json.RawMessage) { b.upstreamTask(ctx, handle) },
 	}
 	var lost *upstream.LostError
 	for attempt := 1; ; attempt++ {
@@ -187,7 +200,11 @@ func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInpu
 			return r.stopped(context.Cause(ctx), in)
 		case !errors.As(err, &lost):
 			return task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: err.Error()}}, nil
-		case lost.Sent || in.Policy.Retry || attempt == maxAttempts:
+		case attempt == maxAttempts:
+			return r.lost(lost, in.Policy, int(info.Attempt))
+		case b.latest().UpstreamTask != nil:
+			c.Resume = b.latest().UpstreamTask // which runs nothing twice
+		case lost.Sent || in.Policy.Retry:
 			return r.lost(lost, in.Policy, int(info.Attempt))
 		}
 		// Not sent, so nothing can have happened: safe to try again for any tool.
@@ -279,6 +296,10 @@ func isGone(err error) bool {
 	return errors.As(err, &notFound)
 }
 
+// heldBeats is how many times rarer the heartbeats of a round are while it
+// waits for a person.
+const heldBeats = 5
+
 // beat is the heartbeat of one round.
 type beat struct {
 	temporal Reporter
@@ -288,6 +309,7 @@ type beat struct {
 
 	mu        sync.Mutex
 	heartbeat task.Heartbeat
+	held      int // requests that wait for an answer
 }
 
 // progress takes in a progress notification for the next heartbeat.
@@ -298,6 +320,33 @@ func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
 	if checkpoint != nil && len(checkpoint) <= maxCheckpoint {
 		b.heartbeat.Checkpoint = checkpoint
 	}
+}
+
+// upstreamTask takes in the handle of a task of the upstream's own. It returns
+// when Temporal has it, or cannot be reached: without it the next attempt would
+// not know of the task.
+func (b *beat) upstreamTask(ctx context.Context, handle json.RawMessage) {
+	b.mu.Lock()
+	b.heartbeat.UpstreamTask = handle
+	b.mu.Unlock()
+	_ = b.send(ctx) // the next one tries again, and sees to what this one is told
+}
+
+// hold makes heartbeats rarer until the returned func is called.
+func (b *beat) hold() (release func()) {
+	add := func(n int) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.held += n
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+func (b *beat) isHeld() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.held > 0
 }
 
 func (b *beat) latest() task.Heartbeat {
@@ -313,6 +362,7 @@ func (b *beat) run(ctx context.Context, done <-chan struct{}) {
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	ended := ctx.Done()
+	skipped := 0
 	for {
 		select {
 		case <-done:
@@ -320,10 +370,12 @@ func (b *beat) run(ctx context.Context, done <-chan struct{}) {
 		case <-ended:
 			ended = nil
 		case <-ticker.C:
+			if skipped++; b.isHeld() && skipped < heldBeats {
+				continue
+			}
+			skipped = 0
 		}
-		rpc, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcTimeout)
-		err := b.temporal.RecordActivityHeartbeat(rpc, b.token, b.latest())
-		cancel()
+		err := b.send(ctx)
 		var canceled *temporal.CanceledError
 		switch {
 		case errors.As(err, &canceled):
@@ -333,4 +385,10 @@ func (b *beat) run(ctx context.Context, done <-chan struct{}) {
 			return
 		}
 	}
+}
+
+func (b *beat) send(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcTimeout)
+	defer cancel()
+	return b.temporal.RecordActivityHeartbeat(ctx, b.token, b.latest())
 }

@@ -101,7 +101,7 @@ func (f *fixture) startWorker(t *testing.T) {
 		WorkerStopTimeout:            20 * time.Second,
 		StickyScheduleToStartTimeout: time.Second,
 	})
-	workflows.Register(f.worker)
+	workflows.Register(f.worker, nil)
 	activities.New(f.set, f.report, slog.New(slog.DiscardHandler)).Register(f.worker)
 	if err := f.worker.Start(); err != nil {
 		t.Fatal(err)

@@ -24,7 +24,8 @@ func cancelSignal(reason string) task.CancelSignal {
 }
 
 // Answer implements [task.Service]. The answers are recorded, durably, when it
-// returns; they are taken in when a worker gets to it.
+// returns; they are taken in when a worker gets to it. One that is not
+// acceptable is recorded as such, and its request is made again.
 func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]json.RawMessage) error {
 	r, err := e.describeOwned(ctx, ref)
 	if err != nil {
@@ -33,7 +34,7 @@ func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]
 	if r.ended() {
 		return task.ErrTerminal
 	}
-	signal := task.InputSignal{Responses: responses}
+	signal := task.InputSignal{Responses: responses, Refused: refusals(r.state.Inputs, responses)}
 	if err := fits(signal); err != nil {
 		return err
 	}
@@ -46,6 +47,25 @@ func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]
 		}
 	}
 	return nil
+}
+
+// refusals are the responses that are not acceptable, with the reason. Those to
+// requests that are not outstanding are ignored anyway.
+func refusals(inputs []task.InputRequest, responses map[string]json.RawMessage) map[string]string {
+	var refused map[string]string
+	for _, in := range inputs {
+		response, ok := responses[in.Key]
+		if !ok {
+			continue
+		}
+		if reason := verdict(in, response); reason != "" {
+			if refused == nil {
+				refused = make(map[string]string)
+			}
+			refused[in.Key] = reason
+		}
+	}
+	return refused
 }
 
 // Cancel implements [task.Service]. If no worker takes the request in within

@@ -73,6 +73,7 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 		Arguments:    r.Arguments,
 		Capabilities: r.Capabilities,
 		Policy:       r.Policy,
+		Workflow:     r.Workflow,
 		Decided:      r.Decided,
 	}
 	if err := fits(in); err != nil {
@@ -118,7 +119,7 @@ func (e *Engine) startOptions(in task.StartInput, state task.State) client.Start
 	summary, details := describeCall(in.Card, in.Arguments)
 	return client.StartWorkflowOptions{
 		TaskQueue:                e.o.TaskQueue,
-		WorkflowExecutionTimeout: in.Card.TTL() + cleanupBound,
+		WorkflowExecutionTimeout: in.Card.TTL() + max(cleanupBound, 2*in.Policy.Cleanup()),
 		WorkflowTaskTimeout:      workflowTaskTimeout,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,

@@ -19,7 +19,7 @@ const (
 	maxPageSize     = 1000
 	// maxMerged bounds the new tasks that are added to a first page, each of
 	// which costs a read.
-	maxMerged = 32
+	maxMerged = 100
 )
 
 // cursor is where a page starts.

@@ -90,7 +90,7 @@ type roundFunc func(context.Context, task.RoundInput) (task.RoundResult, error)
 func (f *fixture) work(round roundFunc) {
 	f.t.Helper()
 	w := worker.New(f.client, f.queue, worker.Options{StickyScheduleToStartTimeout: time.Second})
-	workflows.Register(w)
+	workflows.Register(w, nil)
 	w.RegisterActivityWithOptions(round, activity.RegisterOptions{Name: task.ActivityRound})
 	if err := w.Start(); err != nil {
 		f.t.Fatal(err)

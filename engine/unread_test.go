@@ -18,7 +18,7 @@ import (
 func TestAnswersWithoutWorker(t *testing.T) {
 	f := setup(t)
 	w := worker.New(f.client, f.queue, worker.Options{})
-	workflows.Register(w)
+	workflows.Register(w, nil)
 	w.RegisterActivityWithOptions(func(context.Context, task.RoundInput) (task.RoundResult, error) {
 		ask := func(key string) task.InputRequest {
 			return task.InputRequest{Key: key, Method: task.MethodElicit, Params: json.RawMessage(`{"message":"` + key + `?"}`)}

@@ -12,6 +12,7 @@ const (
 
 // JSON-RPC error codes the domain itself gives out.
 const (
+	CodeInvalidParams     = -32602
 	CodeInternalError     = -32603
 	CodeMissingCapability = -32021
 )

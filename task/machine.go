@@ -3,8 +3,6 @@ package task
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -23,6 +21,9 @@ import (
 //	   │               terminal ◄── Cancel, Expire, Lose ──────┤
 //	   └──────────────────── Answer (the last one) ────────────┘
 //
+// A tool may also ask while its round runs (Ask); then the round goes on with
+// the answer, and the task is input_required only meanwhile.
+//
 // A Machine is plain data and survives continue-as-new as JSON.
 type Machine struct {
 	State State `json:"state"`
@@ -33,16 +34,20 @@ type Machine struct {
 	// RequestState is what the tool wants back with the answers.
 	RequestState string `json:"requestState,omitempty"`
 	// Asked maps the key of every outstanding or answered request of the
-	// current set to the tool's own key.
+	// current round, or that it ended with, to the tool's own key.
 	Asked map[string]string `json:"asked,omitempty"`
-	// Answers are the responses of the current set, by the tool's own key.
+	// Answers are the responses to these, by the tool's own key.
 	Answers map[string]json.RawMessage `json:"answers,omitempty"`
+	// Refused tells, by the tool's own key, of answers that were not acceptable.
+	Refused map[string]Refusal `json:"refused,omitempty"`
 	// Issued counts how often each of the tool's keys was asked under, so that
 	// no key is ever used twice.
 	Issued map[string]int `json:"issued,omitempty"`
 	// Idle counts the rounds in a row that ended with neither an end nor a
 	// request: the tool only wants to be called again later.
 	Idle int `json:"idle,omitempty"`
+	// Asks counts the requests of a workflow function.
+	Asks int `json:"asks,omitempty"`
 	// Outcome is the full outcome once there is one.
 	Outcome *Outcome `json:"outcome,omitempty"`
 }
@@ -60,10 +65,6 @@ const (
 	// StepEnd: there is an outcome.
 	StepEnd
 )
-
-// MaxInputsBytes bounds the outstanding requests of a task, which have to fit
-// in a workflow memo together with everything else it holds.
-const MaxInputsBytes = 128 << 10
 
 // maxMessage bounds a status message, in characters.
 const maxMessage = 1000
@@ -109,7 +110,7 @@ func (m *Machine) BeginRound() (round int, answers map[string]json.RawMessage, r
 	m.Round++
 	m.Running = true
 	answers, requestState = m.Answers, m.RequestState
-	m.Asked, m.Answers, m.RequestState = nil, nil, ""
+	m.Asked, m.Answers, m.Refused, m.RequestState = nil, nil, nil, ""
 	return m.Round, answers, requestState
 }
 
@@ -118,7 +119,7 @@ func (m *Machine) BeginRound() (round int, answers map[string]json.RawMessage, r
 // serve never becomes outstanding (2026-07-28, mrtr, "Server Requirements":
 // servers MUST NOT send input requests the client has not declared).
 func (m *Machine) RoundEnded(now time.Time, r RoundResult, declared json.RawMessage) {
-	m.Running = false
+	m.Suspend(now)
 	if m.Outcome != nil {
 		return
 	}
@@ -132,75 +133,6 @@ func (m *Machine) RoundEnded(now time.Time, r RoundResult, declared json.RawMess
 	default:
 		m.end(now, ResultOutcome(r.Result, r.IsError))
 	}
-}
-
-func (m *Machine) ask(now time.Time, r RoundResult, declared json.RawMessage) {
-	m.RequestState = r.RequestState
-	if len(r.Inputs) == 0 {
-		m.Idle++
-		return
-	}
-	m.Idle = 0
-	if missing := Undeclared(declared, r.Inputs); missing != nil {
-		m.end(now, ErrorOutcome(missing))
-		return
-	}
-	inputs := make([]InputRequest, len(r.Inputs))
-	m.Asked = make(map[string]string, len(r.Inputs))
-	for i, in := range r.Inputs {
-		inputs[i] = InputRequest{Key: m.issue(in.Key), Method: in.Method, Params: in.Params}
-		m.Asked[inputs[i].Key] = in.Key
-	}
-	if size := inputsSize(inputs); size > MaxInputsBytes {
-		m.end(now, ErrorOutcome(&RPCError{
-			Code:    CodeInternalError,
-			Message: fmt.Sprintf("the tool's requests for input take %d bytes; at most %d can be kept", size, MaxInputsBytes),
-		}))
-		return
-	}
-	m.change(now, StatusInputRequired, inputMessage(inputs))
-	m.State.Inputs = inputs
-}
-
-// issue makes the key under which a request is put to the client: the tool's
-// own where it is still free.
-func (m *Machine) issue(toolKey string) string {
-	if m.Issued == nil {
-		m.Issued = map[string]int{}
-	}
-	key := toolKey
-	for m.Issued[key] > 0 {
-		m.Issued[toolKey]++
-		key = fmt.Sprintf("%s#%d", toolKey, m.Issued[toolKey])
-	}
-	m.Issued[key]++
-	return key
-}
-
-// Answer takes in the response to one request and reports whether it was
-// used. Only the first response to an outstanding request is; unknown and
-// answered keys are ignored (ext-tasks, "Task Update Requests").
-func (m *Machine) Answer(now time.Time, key string, response json.RawMessage) bool {
-	if m.Outcome != nil {
-		return false
-	}
-	i := slices.IndexFunc(m.State.Inputs, func(in InputRequest) bool { return in.Key == key })
-	if i < 0 {
-		return false
-	}
-	if m.Answers == nil {
-		m.Answers = map[string]json.RawMessage{}
-	}
-	m.Answers[m.Asked[key]] = response
-	rest := slices.Delete(slices.Clone(m.State.Inputs), i, i+1)
-	if len(rest) > 0 {
-		m.touch(now)
-		m.State.Inputs = rest
-		m.State.Message = inputMessage(rest)
-		return true
-	}
-	m.change(now, StatusWorking, "")
-	return true
 }
 
 // Cancel ends the task as cancelled.
@@ -223,8 +155,26 @@ func (m *Machine) Expire(now time.Time, ttl time.Duration) {
 // Lose ends the task because its running round was lost and may not be
 // repeated.
 func (m *Machine) Lose(now time.Time, message string) {
-	m.Running = false
+	m.Suspend(now)
 	m.end(now, &Outcome{Kind: OutcomeUnknown, Message: message})
+}
+
+// Suspend takes in that the running round ended without an end of the task: it
+// is to go on in another.
+func (m *Machine) Suspend(now time.Time) {
+	m.Running = false
+	if m.Outcome == nil {
+		m.withdrawAll(now)
+	}
+}
+
+// Report takes in the progress of a workflow function.
+func (m *Machine) Report(now time.Time, p Progress) {
+	if m.Outcome != nil {
+		return
+	}
+	m.touch(now)
+	m.State.Progress = &p
 }
 
 // Decide ends the task with an outcome known from the start.
@@ -238,7 +188,8 @@ func (m *Machine) end(now time.Time, o *Outcome) {
 	// outcome.
 	o.Message = clip(o.Message, maxMessage)
 	m.Outcome = o
-	m.Asked, m.Answers, m.RequestState = nil, nil, ""
+	m.Asked, m.Answers, m.Refused, m.RequestState = nil, nil, nil, ""
+	m.State.Progress = nil
 	m.change(now, o.Status(), o.Message)
 	m.State.Outcome = o.Head()
 }
@@ -256,35 +207,6 @@ func (m *Machine) touch(now time.Time) {
 	if now = now.UTC(); now.After(m.State.UpdatedAt) {
 		m.State.UpdatedAt = now
 	}
-}
-
-func inputsSize(inputs []InputRequest) int {
-	size := 0
-	for _, in := range inputs {
-		size += len(in.Key) + len(in.Method) + len(in.Params)
-	}
-	return size
-}
-
-// inputMessage tells people what a task waits for.
-func inputMessage(inputs []InputRequest) string {
-	var asks []string
-	for _, in := range inputs {
-		switch in.Method {
-		case MethodElicit:
-			var p struct {
-				Message string `json:"message"`
-			}
-			// A request without a readable message is still a request.
-			_ = json.Unmarshal(in.Params, &p)
-			asks = append(asks, clip(p.Message, 200))
-		case MethodSample:
-			asks = append(asks, "a model's answer")
-		case MethodRoots:
-			asks = append(asks, "the client's roots")
-		}
-	}
-	return clip("Waiting for input: "+strings.Join(asks, "; "), 500)
 }
 
 func clip(s string, runes int) string {

@@ -13,6 +13,10 @@ const (
 	// and stays the same across retries of it.
 	MetaIdempotencyKey = "io.longhaul/idempotency-key"
 
+	// MetaRefused carries, on a request for input that is made again, why the
+	// last answer was not acceptable.
+	MetaRefused = "io.longhaul/refused"
+
 	// MetaRelatedTask carries {"taskId": …} on messages that belong to a task
 	// (MCP 2025-11-25, basic/utilities/tasks, "Associating Task-Related
 	// Messages").

@@ -13,6 +13,10 @@ const (
 	// ActivityRound is the activity type of one round.
 	ActivityRound = "Round"
 
+	// UpdateAsk is sent by a running round: an [AskInput], answered by an
+	// [AskAnswer]. Its update ID is the request's key.
+	UpdateAsk = "ask"
+
 	// SignalCancel carries a [CancelSignal], SignalInput an [InputSignal].
 	SignalCancel = "cancel"
 	SignalInput  = "input"

@@ -26,6 +26,9 @@ type State struct {
 	Message   string         `json:"message,omitempty"`
 	UpdatedAt time.Time      `json:"updatedAt"`
 	Inputs    []InputRequest `json:"inputs,omitempty"`
+	// Progress is what a workflow function reported last; that of rounds is in
+	// their heartbeats.
+	Progress *Progress `json:"progress,omitempty"`
 	// Outcome is the outcome's head once Status is terminal.
 	Outcome *Outcome `json:"outcome,omitempty"`
 }
@@ -47,6 +50,7 @@ func (p Projection) Snapshot(id string) *Task {
 		CreatedAt:     p.Card.CreatedAt,
 		UpdatedAt:     p.State.UpdatedAt,
 		TTL:           p.Card.TTL(),
+		Progress:      p.State.Progress,
 		Inputs:        p.State.Inputs,
 		Outcome:       p.State.Outcome,
 	}
@@ -63,6 +67,9 @@ type StartInput struct {
 	// Decided ends the task with this outcome without any round: a call whose
 	// arguments do not fit the tool's schema, where the client asked for a task.
 	Decided *Outcome `json:"decided,omitempty"`
+	// Workflow, if set, names the workflow function that the tool is: it runs in
+	// place of rounds.
+	Workflow string `json:"workflow,omitempty"`
 	// Resume is the machine of the run before, after continue-as-new.
 	Resume *Machine `json:"resume,omitempty"`
 }
@@ -74,7 +81,13 @@ type Policy struct {
 	Retry bool `json:"retry,omitempty"`
 	// TimeoutMillis bounds one round; 0 means the task's TTL alone does.
 	TimeoutMillis int64 `json:"timeoutMs,omitempty"`
+	// CleanupMillis bounds the time that a workflow function has to end once its
+	// task is over; 0 means a default.
+	CleanupMillis int64 `json:"cleanupMs,omitempty"`
 }
+
+// Cleanup is the bound on the end of a cancelled round; 0 means the default.
+func (p Policy) Cleanup() time.Duration { return time.Duration(p.CleanupMillis) * time.Millisecond }
 
 // Timeout is the bound on one round; 0 means none of its own.
 func (p Policy) Timeout() time.Duration { return time.Duration(p.TimeoutMillis) * time.Millisecond }
@@ -99,6 +112,29 @@ type Heartbeat struct {
 	Progress *Progress `json:"progress,omitempty"`
 	// Checkpoint is the last value the tool saved under [MetaCheckpoint].
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+	// UpstreamTask is the handle of the task of its own that the upstream has
+	// made of the round's call: the next attempt rejoins that instead of calling
+	// the tool again.
+	UpstreamTask json.RawMessage `json:"upstreamTask,omitempty"`
+}
+
+// AskInput is the argument of [UpdateAsk]: a request made by a running round.
+type AskInput struct {
+	// Round is the one that asks.
+	Round int `json:"round"`
+	// Request has the tool's own key, which stays the same when the round is
+	// run again and asks the same.
+	Request InputRequest `json:"request"`
+}
+
+// AskAnswer is the result of [UpdateAsk].
+type AskAnswer struct {
+	// Response is the client's answer, Error what the tool gets instead if the
+	// request could not be put to it.
+	Response json.RawMessage `json:"response,omitempty"`
+	Error    *RPCError       `json:"error,omitempty"`
+	// Over is set when there will be no answer: the round or its task ended.
+	Over bool `json:"over,omitempty"`
 }
 
 // CancelSignal is the payload of [SignalCancel].
@@ -110,4 +146,8 @@ type CancelSignal struct {
 // outstanding requests.
 type InputSignal struct {
 	Responses map[string]json.RawMessage `json:"responses"`
+	// Refused says of some of them why they are not acceptable. It was judged
+	// before the signal was sent: the workflow must not depend on rules that may
+	// change between two replays.
+	Refused map[string]string `json:"refused,omitempty"`
 }

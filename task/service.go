@@ -24,7 +24,8 @@ type Service interface {
 	// early with an error, or when ctx is done (without one).
 	Watch(ctx context.Context, ref Ref, o WatchOptions) iter.Seq2[*Task, error]
 	// Answer hands over responses by key. Unknown and answered keys are
-	// ignored. [ErrTerminal] when the task ended.
+	// ignored; a response that is not acceptable uses its key up, and the
+	// request is made again under another. [ErrTerminal] when the task ended.
 	Answer(ctx context.Context, ref Ref, responses map[string]json.RawMessage) error
 	// Cancel asks the task to stop and returns once its status is terminal:
 	// usually cancelled, but whatever it became if it ended first. With
@@ -71,6 +72,8 @@ type CreateRequest struct {
 	// Capabilities are the creating request's client capabilities, verbatim.
 	Capabilities json.RawMessage
 	Policy       Policy
+	// Workflow is [Tool.Workflow].
+	Workflow string
 	// Decided, if set, is the outcome of the task; no round is run.
 	Decided *Outcome
 }

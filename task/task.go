@@ -55,8 +55,7 @@ type Task struct {
 	// Status is the state, and StatusMessage its explanation for people.
 	Status        Status
 	StatusMessage string
-	// Progress is the newest progress of the running round, if the tool
-	// reported any. It is not part of the persisted state.
+	// Progress is the newest progress of the tool, if it reported any.
 	Progress *Progress
 	// CreatedAt and UpdatedAt are in UTC; UpdatedAt is the last change of status.
 	CreatedAt time.Time

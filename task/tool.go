@@ -39,4 +39,6 @@ type Tool struct {
 	Support     Support
 	Input       InputMode
 	Policy      Policy
+	// Workflow, if set, names the workflow function that the tool is.
+	Workflow string
 }

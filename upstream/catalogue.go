@@ -161,7 +161,7 @@ func (s *Set) rebuild() {
 }
 
 func sameTool(a, b task.Tool) bool {
-	return a.Name == b.Name && a.Policy == b.Policy && bytes.Equal(a.Definition, b.Definition)
+	return a.Name == b.Name && a.Policy == b.Policy && a.Workflow == b.Workflow && bytes.Equal(a.Definition, b.Definition)
 }
 
 // build exposes the tools of all servers under one name each. A name two tools
@@ -237,6 +237,10 @@ func (s *Set) expose(server *server, t listedTool, name string) exposedTool {
 			Retry:         o.Retry == RetryAlways || (o.Retry != RetryNever && t.repeatable),
 			TimeoutMillis: o.Timeout.Milliseconds(),
 		},
+	}
+	if cleanup, ok := server.Workflows[t.name]; ok {
+		tool.Workflow = t.name
+		tool.Policy.CleanupMillis = cleanup.Milliseconds()
 	}
 	if tool.Support == "" {
 		tool.Support = task.SupportOptional

@@ -37,6 +37,11 @@ type Server struct {
 	// one. With [Protocol2025] it is that one.
 	Protocol string
 
+	// Workflows are those of its tools that are workflow functions, by their
+	// names there, with the time each has to compensate once its task is over, 0
+	// for the default. The server only lists them; their calls never reach it.
+	Workflows map[string]time.Duration
+
 	dialer dialer
 	// secrets are the credentials it was configured with, to be kept out of
 	// error texts.

@@ -18,6 +18,12 @@ import (
 type Options struct {
 	Client   client.Client
 	Upstream activities.Caller
+	// Functions are the tools that are workflow functions, by the name that
+	// [task.StartInput].Workflow has.
+	Functions map[string]workflows.Function
+	// Register, if not nil, registers what these functions run: activities and
+	// child workflows.
+	Register func(sdk.Registry)
 	// TaskQueue defaults to [task.DefaultTaskQueue].
 	TaskQueue string
 	// Identity names this worker in Temporal. Default: the client's identity.
@@ -67,7 +73,10 @@ func New(o Options) *Worker {
 		DisableRegistrationAliasing:  true,
 		OnFatalError:                 o.OnFatal,
 	})
-	workflows.Register(w)
+	workflows.Register(w, o.Functions)
+	if o.Register != nil {
+		o.Register(w)
+	}
 	activities.New(o.Upstream, o.Client, o.Logger).Register(w)
 	return &Worker{sdk: w}
 }

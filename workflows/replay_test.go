@@ -44,7 +44,7 @@ func TestReplay(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			r := worker.NewWorkflowReplayer()
-			workflows.Register(r)
+			workflows.Register(r, nil)
 			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
 				t.Error(err)
 			}
@@ -70,7 +70,7 @@ func TestRecord(t *testing.T) {
 
 	running := make(chan struct{}, 1)
 	w := worker.New(c, task.DefaultTaskQueue, worker.Options{DisableEagerActivities: true})
-	workflows.Register(w)
+	workflows.Register(w, nil)
 	w.RegisterActivityWithOptions(func(ctx context.Context, in task.RoundInput) (task.RoundResult, error) {
 		switch in.Tool {
 		case "confirm":

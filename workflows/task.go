@@ -2,12 +2,17 @@
 // what happens into the state machine of package task, runs the rounds it
 // asks for, and projects its state into the memo.
 //
+// A round is an activity that calls the tool (round.go) or, for a tool that is
+// written as a workflow, a function that runs right here (function.go). Either
+// may put requests to the task's owner while it runs (ask.go).
+//
 // The code here is replayed from histories that any released version wrote.
 // It uses no clock, no client and no network, and it changes only behind
 // workflow.GetVersion; the histories under testdata hold it to that.
 package workflows
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,21 +38,35 @@ type Registry interface {
 	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
 }
 
-// Register registers the task workflow under both of its names.
-func Register(r Registry) {
-	r.RegisterWorkflowWithOptions(Task, workflow.RegisterOptions{Name: task.WorkflowTask})
-	r.RegisterWorkflowWithOptions(Task, workflow.RegisterOptions{Name: task.WorkflowCall})
+// Register registers the task workflow under both of its names. functions are
+// the tools that are workflow functions, by [task.StartInput].Workflow.
+func Register(r Registry, functions map[string]Function) {
+	run := func(ctx workflow.Context, in task.StartInput) (*task.Outcome, error) {
+		return runTask(ctx, in, functions)
+	}
+	r.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: task.WorkflowTask})
+	r.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: task.WorkflowCall})
 }
 
-// Task runs one task to its outcome.
+// runTask runs one task to its outcome.
 //
 // A tool's result completes the workflow, a cancelled task ends it as
 // Canceled, and everything else as Failed with a [task.FailureTask] error, so
 // that Temporal's own tools show what became of it. In all three the
 // [task.Outcome] is what the close event carries.
-func Task(ctx workflow.Context, in task.StartInput) (*task.Outcome, error) {
+func runTask(ctx workflow.Context, in task.StartInput, functions map[string]Function) (*task.Outcome, error) {
 	t := newRun(ctx, in)
+	if in.Workflow != "" {
+		t.function = functions[in.Workflow]
+		if t.function == nil {
+			// Not the task's fault: a worker that has it will take the task on.
+			panic("this worker has no workflow function " + in.Workflow)
+		}
+	}
 	if err := t.handleQueries(ctx); err != nil {
+		return nil, err
+	}
+	if err := t.handleAsks(ctx); err != nil {
 		return nil, err
 	}
 	return t.run()
@@ -66,10 +85,12 @@ type run struct {
 	cancels workflow.ReceiveChannel
 	inputs  workflow.ReceiveChannel
 
-	round       workflow.Future // the running round's activity
+	function    Function        // nil if rounds call the tool
+	round       workflow.Future // of the running round
 	cancelRound workflow.CancelFunc
 
-	projected task.State // what the memo shows
+	next      json.RawMessage // the arguments of the next run, if the function wants one
+	projected task.State      // what the memo shows
 }
 
 func newRun(ctx workflow.Context, in task.StartInput) *run {
@@ -111,13 +132,13 @@ func (t *run) run() (*task.Outcome, error) {
 			if t.machine.Delay() > 0 && !t.pause(t.machine.Delay()) {
 				continue
 			}
-			if workflow.GetInfo(t.ctx).GetContinueAsNewSuggested() {
+			if t.next != nil || workflow.GetInfo(t.ctx).GetContinueAsNewSuggested() {
 				return nil, t.continueAsNew()
 			}
 			t.startRound()
 		case task.StepAwaitRound:
 			t.project()
-			if err := workflow.Await(t.ctx, t.eventPending); err != nil {
+			if err := t.awaitRound(); err != nil {
 				return nil, err
 			}
 		case task.StepAwaitInput:
@@ -159,7 +180,11 @@ func (t *run) takeEvents() {
 			break
 		}
 		for _, key := range workflow.DeterministicKeys(s.Responses) {
-			t.machine.Answer(t.now(), key, s.Responses[key])
+			if reason := s.Refused[key]; reason != "" {
+				t.machine.Refuse(t.now(), key, reason)
+			} else {
+				t.machine.Answer(t.now(), key, s.Responses[key])
+			}
 		}
 	}
 	if t.round != nil && t.round.IsReady() {
@@ -176,21 +201,23 @@ func (t *run) startRound() {
 		return
 	}
 	n, answers, state := t.machine.BeginRound()
-	retry := &temporal.RetryPolicy{MaximumAttempts: 1}
-	if t.in.Policy.Retry {
-		retry = &temporal.RetryPolicy{
-			InitialInterval:    time.Second,
-			BackoffCoefficient: 2,
-			MaximumInterval:    30 * time.Second,
-		}
+	if t.function != nil {
+		t.startFunction()
+		return
 	}
 	ctx := workflow.WithActivityOptions(t.ctx, workflow.ActivityOptions{
 		ActivityID:             fmt.Sprintf("round-%d", n),
 		ScheduleToCloseTimeout: left,
 		HeartbeatTimeout:       HeartbeatTimeout,
 		WaitForCancellation:    true,
-		RetryPolicy:            retry,
-		Summary:                fmt.Sprintf("%s, round %d", t.in.Card.Tool, n),
+		// Also a round that may not be run again gets another attempt, which
+		// finds out whether there is anything to go on with.
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:    time.Second,
+			BackoffCoefficient: 2,
+			MaximumInterval:    30 * time.Second,
+		},
+		Summary: fmt.Sprintf("%s, round %d", t.in.Card.Tool, n),
 	})
 	ctx, t.cancelRound = workflow.WithCancel(ctx)
 	t.round = workflow.ExecuteActivity(ctx, task.ActivityRound, task.RoundInput{
@@ -210,12 +237,16 @@ func (t *run) takeRound() {
 	err := t.round.Get(t.ctx, &result)
 	t.round, t.cancelRound = nil, nil
 	var timeout *temporal.TimeoutError
+	var again *continueError
 	switch {
+	case errors.As(err, &again):
+		t.machine.Suspend(t.now())
+		t.next = again.arguments
 	case err == nil:
 		t.machine.RoundEnded(t.now(), result, t.in.Capabilities)
 	case errors.As(err, &timeout) && (t.in.Policy.Retry || timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE):
-		// A retried round is only given up when the task's time is over.
-		t.machine.Running = false
+		// A round is only given up when the task's time is over.
+		t.machine.Suspend(t.now())
 		t.expire()
 	case errors.As(err, &timeout):
 		t.machine.Lose(t.now(), "The outcome is unknown: the worker that ran the tool was lost, and the tool may not be run twice.")
@@ -234,7 +265,9 @@ func rootCause(err error) string {
 
 // awaitInput waits for an event or for the task's time to be over. It holds
 // nothing but a timer.
-func (t *run) awaitInput() error {
+func (t *run) awaitInput() error { return t.awaitEvent("Waiting for input until the task expires") }
+
+func (t *run) awaitEvent(summary string) error {
 	left := t.timeLeft()
 	if left <= 0 {
 		t.expire()
@@ -242,7 +275,7 @@ func (t *run) awaitInput() error {
 	}
 	ok, err := workflow.AwaitWithOptions(t.ctx, workflow.AwaitOptions{
 		Timeout:      left,
-		TimerOptions: workflow.TimerOptions{Summary: "Waiting for input until the task expires"},
+		TimerOptions: workflow.TimerOptions{Summary: summary},
 	}, t.eventPending)
 	if err == nil && !ok {
 		t.expire()
@@ -263,7 +296,13 @@ func (t *run) pause(d time.Duration) bool {
 // taken in: whatever is still unread would be lost with this run.
 func (t *run) continueAsNew() error {
 	t.project()
+	if err := t.awaitHandlers(); err != nil {
+		return err
+	}
 	next := t.in
+	if t.next != nil {
+		next.Arguments = t.next
+	}
 	next.Decided = nil
 	next.Resume = t.machine
 	return workflow.NewContinueAsNewError(t.root, workflow.GetInfo(t.ctx).WorkflowType.Name, next)
@@ -280,7 +319,7 @@ func (t *run) end() (*task.Outcome, error) {
 	if t.round != nil {
 		t.cancelRound()
 		_, err := workflow.AwaitWithOptions(t.ctx, workflow.AwaitOptions{
-			Timeout:      CleanupTimeout,
+			Timeout:      t.cleanupTimeout(),
 			TimerOptions: workflow.TimerOptions{Summary: "Waiting for the cancelled round to clean up"},
 		}, func() bool { return t.round.IsReady() })
 		if err != nil {
@@ -290,6 +329,9 @@ func (t *run) end() (*task.Outcome, error) {
 	// Signals that arrived meanwhile change nothing, but unread they would
 	// keep the workflow from closing cleanly.
 	t.takeEvents()
+	if err := t.awaitHandlers(); err != nil {
+		return nil, err
+	}
 	o := t.machine.Outcome
 	switch o.Kind {
 	case task.OutcomeResult:

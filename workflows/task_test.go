@@ -30,12 +30,14 @@ type fixture struct {
 	memo []task.State // every state projected, in order
 }
 
-func setup(t *testing.T, f tool) *fixture {
+func setup(t *testing.T, f tool) *fixture { return setupWith(t, f, nil) }
+
+func setupWith(t *testing.T, f tool, functions map[string]workflows.Function) *fixture {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(30 * time.Second)
 	env.SetStartTime(epoch)
-	workflows.Register(env)
+	workflows.Register(env, functions)
 	env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: task.ActivityRound})
 	x := &fixture{TestWorkflowEnvironment: env, in: task.StartInput{
 		Card:         task.Card{Tool: "deploy", CreatedAt: epoch, TTLMillis: time.Hour.Milliseconds()},
@@ -219,11 +221,11 @@ func TestTask(t *testing.T) {
 		}
 	})
 
-	t.Run("a lost round that may not be repeated leaves the outcome unknown", func(t *testing.T) {
+	t.Run("a lost round that is given up leaves the outcome unknown", func(t *testing.T) {
 		runs := 0
 		x := setup(t, func(context.Context, task.RoundInput) (task.RoundResult, error) {
 			runs++
-			return task.RoundResult{}, errors.New("worker died")
+			return task.RoundResult{}, temporal.NewNonRetryableApplicationError("worker died", "", nil)
 		})
 		if o := x.run(t); o.Kind != task.OutcomeUnknown || runs != 1 {
 			t.Errorf("outcome %+v after %d runs", o, runs)

@@ -138,15 +138,21 @@ Object.assign(steps, {
       Array.from({ length: 60 }, (_, i) => createTask(s.client, 'slow_compute', { seconds: 0, label: `${i}` })),
     );
     const listed = new Set();
-    let pages = 0;
-    let cursor;
-    do {
-      const page = await tasks.listTasks(cursor);
-      page.tasks.forEach((t) => listed.add(t.taskId));
-      cursor = page.nextCursor;
-      pages++;
-      check(pages < 100, 'the list does not end');
-    } while (cursor);
+    let pages;
+    // Tasks too new for Temporal's list are on the first page, whatever its
+    // size: there may be one page at first, but not for long.
+    for (let tries = 0; tries < 100 && !(pages > 1); tries++) {
+      listed.clear();
+      pages = 0;
+      let cursor;
+      do {
+        const page = await tasks.listTasks(cursor);
+        page.tasks.forEach((t) => listed.add(t.taskId));
+        cursor = page.nextCursor;
+        pages++;
+        check(pages < 100, 'the list does not end');
+      } while (cursor);
+    }
     check(pages > 1, 'all tasks were on one page');
     same(s.created.filter((id) => !listed.has(id)), [], 'tasks missing from the list');
     await rejects(tasks.listTasks('nonsense'), -32602, 'tasks/list with a bad cursor');

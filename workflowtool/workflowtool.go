@@ -1,0 +1,246 @@
+// Package workflowtool makes MCP tools of Temporal workflow functions.
+//
+// An ordinary tool is a function that runs from its call to its result. A
+// process that takes days, asks people on the way and consists of several
+// steps is better written as a workflow: plain code that is deterministic and
+// lives through the restart of every process, whose waits hold nothing.
+//
+//	release := workflowtool.New(&mcp.Tool{Name: "release"},
+//		func(ctx workflow.Context, in Release) (Released, error) {
+//			ok, err := workflowtool.Elicit[Approval](ctx, "Release "+in.Version+"?")
+//			...
+//			err = workflow.ExecuteActivity(ctx, "deploy", in).Get(ctx, nil)
+//			...
+//		})
+//
+// The function is called with the context of its task's workflow. All of
+// package workflow works on it: activities, timers, child workflows, selectors,
+// GetVersion. What Temporal asks of workflow code it asks here: no clock, no
+// randomness, no I/O but through the workflow's own.
+//
+// When the task is cancelled or its time is over, the context is cancelled and
+// the task says so at once. The function then has [Tool].CleanupTimeout to
+// compensate what it did, on a context of workflow.NewDisconnectedContext.
+package workflowtool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/longhaul-mcp/longhaul/task"
+	"github.com/longhaul-mcp/longhaul/workflows"
+)
+
+// Tool is a tool whose calls are workflows. Make one with [New].
+type Tool struct {
+	// CleanupTimeout is how long the function may go on after its task was
+	// cancelled or expired. Default [workflows.FunctionCleanupTimeout].
+	CleanupTimeout time.Duration
+
+	name     string
+	function workflows.Function
+	list     func(*mcp.Server)
+}
+
+// New makes a tool of a workflow function. As with [mcp.AddTool], the tool's
+// input and output schemas are inferred from In and Out where t has none, the
+// output is the structured content of the result, an error of the function is
+// a result with isError, and a [*jsonrpc.Error] is an error of the protocol.
+// It panics, then or when it is listed, if t is not a valid tool.
+//
+// The name of the tool is persisted with every running call: a worker has to
+// have the function under that name for as long as there are any.
+func New[In, Out any](t *mcp.Tool, f func(ctx workflow.Context, in In) (Out, error)) Tool {
+	if t == nil || t.Name == "" || f == nil {
+		panic("workflowtool: a tool needs a name and a function")
+	}
+	return Tool{
+		name: t.Name,
+		list: func(s *mcp.Server) {
+			mcp.AddTool(s, t, func(context.Context, *mcp.CallToolRequest, In) (*mcp.CallToolResult, Out, error) {
+				var none Out
+				return nil, none, errors.New("this tool is a workflow, which is not called on its MCP server")
+			})
+		},
+		function: func(ctx workflow.Context, arguments json.RawMessage) (task.RoundResult, error) {
+			var in In
+			if len(arguments) > 0 {
+				if err := json.Unmarshal(arguments, &in); err != nil {
+					return failed(fmt.Errorf("the arguments: %w", err))
+				}
+			}
+			out, err := f(ctx, in)
+			if err != nil {
+				return failed(err)
+			}
+			return succeeded(out)
+		},
+	}
+}
+
+// Name is the tool's name, under which its function is known to workers.
+func (t Tool) Name() string { return t.name }
+
+// Function is what workers register under Name.
+func (t Tool) Function() workflows.Function { return t.function }
+
+// List adds the tool to the list of a server. Its calls are not the server's.
+func (t Tool) List(s *mcp.Server) { t.list(s) }
+
+func succeeded(out any) (task.RoundResult, error) {
+	structured, err := json.Marshal(out)
+	if err != nil {
+		return failed(fmt.Errorf("the result: %w", err))
+	}
+	result := &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: string(structured)}}}
+	if len(structured) > 0 && structured[0] == '{' {
+		result.StructuredContent = json.RawMessage(structured)
+	}
+	return encode(result)
+}
+
+func failed(err error) (task.RoundResult, error) {
+	var rpc *jsonrpc.Error
+	var own *task.RPCError
+	switch {
+	case workflows.IsContinueAsNew(err):
+		return task.RoundResult{}, err
+	case errors.As(err, &own):
+		return task.RoundResult{Error: own}, nil
+	case errors.As(err, &rpc):
+		return task.RoundResult{Error: &task.RPCError{Code: rpc.Code, Message: rpc.Message, Data: rpc.Data}}, nil
+	default:
+		return encode(&mcp.CallToolResult{IsError: true, Content: []mcp.Content{&mcp.TextContent{Text: workflows.Reason(err)}}})
+	}
+}
+
+func encode(r *mcp.CallToolResult) (task.RoundResult, error) {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return task.RoundResult{}, err
+	}
+	return task.RoundResult{Result: raw, IsError: r.IsError}, nil
+}
+
+// ContinueAsNew is the error with which a function asks to be called again
+// with other arguments, in a run with an empty history: do so when
+// workflow.GetInfo(ctx).GetContinueAsNewSuggested() says that the history has
+// grown, with nothing running and nobody asked. The task goes on: its ID and
+// state stay, and no request for input is issued under a used key.
+func ContinueAsNew[In any](in In) error {
+	arguments, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("the arguments of the next run: %w", err)
+	}
+	return workflows.ContinueAsNew(arguments)
+}
+
+// Progress makes the tool's progress visible in the task's status. A total of
+// 0 is unknown. Each call is an event in the workflow's history, so this is for
+// steps, not for percents.
+func Progress(ctx workflow.Context, progress, total float64, message string) error {
+	return workflows.Report(ctx, task.Progress{Progress: progress, Total: total, Message: message})
+}
+
+// Answer is what came of an elicitation.
+type Answer[T any] struct {
+	// Action is accept, decline or cancel.
+	Action string
+	// Content is what was accepted.
+	Content T
+}
+
+// Accepted reports whether the person accepted.
+func (a Answer[T]) Accepted() bool { return a.Action == "accept" }
+
+// Elicit asks the task's owner to fill in a form, and waits for as long as
+// that takes. The form has a field for each field of the struct T, of which
+// only strings, booleans, numbers and lists of strings may be (2025-11-25,
+// elicitation, "Requested Schema"); edit, if given, may add to the inferred
+// schema what a type cannot say: titles, the values of an enum, bounds.
+//
+// An answer that does not fit the schema never gets here: the request is made
+// again. The error is a [*task.RPCError] if the caller cannot be asked.
+func Elicit[T any](ctx workflow.Context, message string, edit ...func(*jsonschema.Schema)) (Answer[T], error) {
+	schema, err := jsonschema.For[T](nil)
+	if err != nil {
+		return Answer[T]{}, err
+	}
+	// Clients know forms, not JSON Schema at large.
+	schema.AdditionalProperties = nil
+	for _, e := range edit {
+		e(schema)
+	}
+	return ask[T](ctx, &mcp.ElicitParams{Mode: "form", Message: message, RequestedSchema: schema})
+}
+
+// ElicitURL asks the task's owner to visit a URL (2025-11-25, elicitation, "URL
+// Mode Elicitation Requests"). That it was accepted means that the person
+// agreed to go there, not that they are done.
+func ElicitURL(ctx workflow.Context, message, url string) (accepted bool, err error) {
+	a, err := ask[struct{}](ctx, &mcp.ElicitParams{Mode: "url", Message: message, URL: url})
+	return a.Accepted(), err
+}
+
+func ask[T any](ctx workflow.Context, p *mcp.ElicitParams) (Answer[T], error) {
+	var a struct {
+		Action  string          `json:"action"`
+		Content json.RawMessage `json:"content"`
+	}
+	if err := request(ctx, task.MethodElicit, p, &a); err != nil {
+		return Answer[T]{}, err
+	}
+	answer := Answer[T]{Action: a.Action}
+	if answer.Accepted() && len(a.Content) > 0 {
+		if err := json.Unmarshal(a.Content, &answer.Content); err != nil {
+			return Answer[T]{}, fmt.Errorf("the answer: %w", err)
+		}
+	}
+	return answer, nil
+}
+
+// Sample has the caller's model answer (2025-11-25, sampling).
+func Sample(ctx workflow.Context, p *mcp.CreateMessageWithToolsParams) (*mcp.CreateMessageWithToolsResult, error) {
+	var r mcp.CreateMessageWithToolsResult
+	if err := request(ctx, task.MethodSample, p, &r); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// Roots are the caller's roots (2025-11-25, roots).
+func Roots(ctx workflow.Context) ([]*mcp.Root, error) {
+	var r mcp.ListRootsResult
+	if err := request(ctx, task.MethodRoots, struct{}{}, &r); err != nil {
+		return nil, err
+	}
+	return r.Roots, nil
+}
+
+// request puts a request to the task's owner. Where it was refused with an
+// error, that is the error.
+func request(ctx workflow.Context, method string, params, result any) error {
+	raw, err := json.Marshal(params)
+	if err != nil {
+		return err
+	}
+	response, err := workflows.Ask(ctx, method, raw)
+	if err != nil {
+		return err
+	}
+	var refused struct {
+		Error *task.RPCError `json:"error"`
+	}
+	if json.Unmarshal(response, &refused) == nil && refused.Error != nil && method != task.MethodElicit {
+		return refused.Error
+	}
+	return json.Unmarshal(response, result)
+}
