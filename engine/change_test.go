@@ -246,3 +246,64 @@ func TestLateSignalsFindAnEndedTask(t *testing.T) {
 		}
 	}
 }
+
+// "A bad answer": acknowledged, but its key is used up, and the request comes
+// again with the reason; after three the tool is told there is none.
+func TestAnswerThatIsNotAcceptable(t *testing.T) {
+	f := setup(t)
+	f.work(func(_ context.Context, in task.RoundInput) (task.RoundResult, error) {
+		if in.Round > 1 {
+			return done(string(in.Answers["name"])), nil
+		}
+		return task.RoundResult{NeedsInput: true, Inputs: []task.InputRequest{{
+			Key: "name", Method: task.MethodElicit,
+			Params: json.RawMessage(`{"message":"Who?","requestedSchema":{"type":"object","properties":{"name":{"type":"string","minLength":2}},"required":["name"]}}`),
+		}}}, nil
+	})
+	bad := json.RawMessage(`{"action":"accept","content":{"name":"x"}}`)
+
+	askedAnew := func(ref task.Ref, used map[string]bool) task.InputRequest {
+		t.Helper()
+		now := f.await(ref, func(now *task.Task) bool { return inputRequired(now) && !used[now.Inputs[0].Key] })
+		used[now.Inputs[0].Key] = true
+		return now.Inputs[0]
+	}
+
+	t.Run("then acceptable", func(t *testing.T) {
+		ref, used := f.create(), map[string]bool{}
+		first := askedAnew(ref, used)
+		if err := f.Answer(t.Context(), ref, map[string]json.RawMessage{first.Key: bad}); err != nil {
+			t.Fatal(err)
+		}
+		again := askedAnew(ref, used)
+		if !strings.Contains(string(again.Params), "Who?") || !strings.Contains(string(again.Params), `\"name\"`) {
+			t.Errorf("asked again with %s", again.Params)
+		}
+		good := json.RawMessage(`{"action":"accept","content":{"name":"Ada"}}`)
+		// The used key is worth nothing any more.
+		if err := f.Answer(t.Context(), ref, map[string]json.RawMessage{first.Key: good}); err != nil {
+			t.Fatal(err)
+		}
+		if now := f.get(ref); !inputRequired(now) {
+			t.Errorf("an answer under a used key was taken: %+v", now)
+		}
+		if err := f.Answer(t.Context(), ref, map[string]json.RawMessage{again.Key: good}); err != nil {
+			t.Fatal(err)
+		}
+		if end := f.await(ref, terminal); !strings.Contains(string(end.Outcome.Result), "Ada") {
+			t.Errorf("ended with %s", end.Outcome.Result)
+		}
+	})
+
+	t.Run("three times", func(t *testing.T) {
+		ref, used := f.create(), map[string]bool{}
+		for range 3 {
+			if err := f.Answer(t.Context(), ref, map[string]json.RawMessage{askedAnew(ref, used).Key: bad}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if end := f.await(ref, terminal); !strings.Contains(string(end.Outcome.Result), `cancel`) {
+			t.Errorf("ended with %s", end.Outcome.Result)
+		}
+	})
+}

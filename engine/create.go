@@ -134,7 +134,7 @@ func (e *Engine) startOptions(in task.StartInput, state task.State) client.Start
 			searchOwner.ValueSet(in.Card.OwnerHash),
 			searchExpiresAt.ValueSet(in.Card.CreatedAt.Add(in.Card.TTL())),
 		),
-		StaticSummary: summary,
+		StaticSummary: markdownLine(summary),
 		StaticDetails: details,
 	}
 }

@@ -70,7 +70,7 @@ func TestCreate(t *testing.T) {
 		if err := dc.FromPayload(d.GetExecutionConfig().GetUserMetadata().GetDetails(), &details); err != nil {
 			t.Fatal(err)
 		}
-		if summary != "deploy(env=prod, api_token=***)" {
+		if summary != `deploy(env=prod, api\_token=\*\*\*)` { // markdown
 			t.Errorf("summary is %q", summary)
 		}
 		if strings.Contains(details, "hunter2") || !strings.Contains(details, `"env": "prod"`) {
@@ -90,7 +90,7 @@ func TestCreate(t *testing.T) {
 			}
 		}
 		var call string
-		if err := dc.FromPayload(attributes[task.SearchCall], &call); err != nil || call != summary {
+		if err := dc.FromPayload(attributes[task.SearchCall], &call); err != nil || call != "deploy(env=prod, api_token=***)" {
 			t.Errorf("search attribute %s is %q (%v)", task.SearchCall, call, err)
 		}
 	})

@@ -20,6 +20,8 @@ import (
 const (
 	maxSummary = 256
 	maxDetails = 8 << 10
+	// maxMarkdown bounds a summary with all escaped that is markdown.
+	maxMarkdown = 390
 	// maxKeyword is what a search attribute may take: SQL databases hold 255
 	// characters.
 	maxKeyword = 240
@@ -38,6 +40,18 @@ func describeCall(c task.Card, args json.RawMessage) (summary, details string) {
 	shown, whole := maskArguments(args)
 	return summarize(c.Tool, shown, whole), detail(c, shown, whole)
 }
+
+// markdownLine is a line for where Temporal reads markdown: file_a, file_b
+// would be in italics there.
+func markdownLine(line string) string {
+	escaped := markdownEscapes.Replace(line)
+	if cut := clipEncoded(escaped, maxMarkdown); cut != escaped {
+		return strings.TrimRight(cut, `\`) + "…"
+	}
+	return escaped
+}
+
+var markdownEscapes = strings.NewReplacer(`\`, `\\`, "`", "\\`", `*`, `\*`, `_`, `\_`, `[`, `\[`, `<`, `\<`, `~`, `\~`)
 
 func summarize(tool string, args []byte, whole bool) string {
 	var parts []string
@@ -92,8 +106,8 @@ func detail(c task.Card, args []byte, whole bool) string {
 		text += "…"
 	}
 	// No line of JSON begins with a backtick, so the fence holds.
-	return fmt.Sprintf("**%s**, until %s\n\n```json\n%s\n```",
-		oneLine(c.Tool), c.CreatedAt.Add(c.TTL()).Format(time.RFC3339), text)
+	return fmt.Sprintf("**%s**, for the owner `%s`, until %s\n\n```json\n%s\n```",
+		oneLine(c.Tool), c.OwnerHash, c.CreatedAt.Add(c.TTL()).Format(time.RFC3339), text)
 }
 
 // maskArguments is the arguments in compact JSON, in their own order, without

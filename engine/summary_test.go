@@ -63,8 +63,8 @@ func TestDescribeCallStaysWithinTemporalsBounds(t *testing.T) {
 
 func TestDetailsAreMarkdown(t *testing.T) {
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	_, details := describeCall(task.Card{Tool: "deploy", CreatedAt: created, TTLMillis: 60_000}, json.RawMessage("{\"env\":\"```\\n\"}"))
-	want := "**deploy**, until 2026-01-02T03:05:05Z\n\n```json\n{\n  \"env\": \"```\\n\"\n}\n```"
+	_, details := describeCall(task.Card{Tool: "deploy", OwnerHash: "abc", CreatedAt: created, TTLMillis: 60_000}, json.RawMessage("{\"env\":\"```\\n\"}"))
+	want := "**deploy**, for the owner `abc`, until 2026-01-02T03:05:05Z\n\n```json\n{\n  \"env\": \"```\\n\"\n}\n```"
 	if details != want {
 		t.Errorf("got %q", details)
 	}
@@ -106,4 +106,14 @@ func TestRecent(t *testing.T) {
 			t.Error("does not forget")
 		}
 	})
+}
+
+func TestMarkdownLine(t *testing.T) {
+	if got, want := markdownLine("rename_files(pattern=*_[a]`<b>)"), "rename\\_files(pattern=\\*\\_\\[a]\\`\\<b>)"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	got := markdownLine(strings.Repeat("_", maxSummary))
+	if encoded, err := json.Marshal(got); err != nil || len(encoded) > 400 || strings.HasSuffix(strings.TrimSuffix(got, "…"), `\`) {
+		t.Errorf("%d bytes: %s", len(encoded), got)
+	}
 }

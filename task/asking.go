@@ -257,18 +257,23 @@ func messageOf(in InputRequest) string {
 	return p.Message
 }
 
+// Text says in a few words what is asked for.
+func (in InputRequest) Text() string {
+	switch in.Method {
+	case MethodSample:
+		return "a model's answer"
+	case MethodRoots:
+		return "the client's roots"
+	default:
+		return clip(messageOf(in), 200)
+	}
+}
+
 // inputMessage tells people what a task waits for.
 func inputMessage(inputs []InputRequest) string {
 	var asks []string
 	for _, in := range inputs {
-		switch in.Method {
-		case MethodElicit:
-			asks = append(asks, clip(messageOf(in), 200))
-		case MethodSample:
-			asks = append(asks, "a model's answer")
-		case MethodRoots:
-			asks = append(asks, "the client's roots")
-		}
+		asks = append(asks, in.Text())
 	}
 	return clip("Waiting for input: "+strings.Join(asks, "; "), 500)
 }

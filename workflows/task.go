@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -251,16 +250,8 @@ func (t *run) takeRound() {
 	case errors.As(err, &timeout):
 		t.machine.Lose(t.now(), "The outcome is unknown: the worker that ran the tool was lost, and the tool may not be run twice.")
 	default:
-		t.machine.Lose(t.now(), "The outcome is unknown: "+rootCause(err))
+		t.machine.Lose(t.now(), "The outcome is unknown: "+Reason(err))
 	}
-}
-
-func rootCause(err error) string {
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		return app.Message()
-	}
-	return err.Error()
 }
 
 // awaitInput waits for an event or for the task's time to be over. It holds
@@ -373,19 +364,6 @@ func (t *run) project() {
 }
 
 var searchStatus = temporal.NewSearchAttributeKeyKeyword(task.SearchStatus)
-
-// details is the state in markdown, for Temporal's Web UI.
-func details(c task.Card, s task.State) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "**%s** is %s", c.Tool, strings.ReplaceAll(string(s.Status), "_", " "))
-	if s.Message != "" {
-		fmt.Fprintf(&b, "\n\n%s", s.Message)
-	}
-	for _, in := range s.Inputs {
-		fmt.Fprintf(&b, "\n\n- `%s`: %s, since %s", in.Key, in.Method, s.UpdatedAt.Format(time.RFC3339))
-	}
-	return b.String()
-}
 
 func (t *run) expire() { t.machine.Expire(t.now(), t.in.Card.TTL()) }
 
