@@ -1,0 +1,124 @@
+package activities_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/client"
+
+	"github.com/longhaul-mcp/longhaul/task"
+	"github.com/longhaul-mcp/longhaul/upstream"
+)
+
+// tasked is an MCP server by hand that makes a task of every call.
+type tasked struct {
+	calls, cancels atomic.Int32
+	polled         chan struct{} // one for each tasks/get, while there is room
+	done           atomic.Bool
+}
+
+func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	var m struct {
+		ID     json.RawMessage
+		Method string
+	}
+	if req.Method != http.MethodPost || json.NewDecoder(req.Body).Decode(&m) != nil {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	const state = `"taskId":"theirs","createdAt":"2026-01-01T00:00:00Z","lastUpdatedAt":"2026-01-01T00:00:00Z","ttlMs":60000,"pollIntervalMs":10`
+	result := `"resultType":"complete"`
+	switch m.Method {
+	case "server/discover":
+		result = `"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}`
+	case "tools/list":
+		result = `"resultType":"complete","tools":[{"name":"work","inputSchema":{"type":"object"}}]`
+	case "tools/call":
+		s.calls.Add(1)
+		result = `"resultType":"task","status":"working",` + state
+	case "tasks/get":
+		result = `"resultType":"complete","status":"working",` + state
+		if s.done.Load() {
+			result = `"resultType":"complete","status":"completed","result":{"content":[{"type":"text","text":"theirs"}]},` + state
+		}
+		select {
+		case s.polled <- struct{}{}:
+		default:
+		}
+	case "tasks/cancel":
+		s.cancels.Add(1)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{%s}}`, m.ID, result)
+}
+
+// A round whose upstream made a task of the call is not lost with its worker:
+// the next attempt rejoins that task, though the tool may not be run again.
+func TestRejoin(t *testing.T) {
+	begin := func(t *testing.T) (*tasked, *fixture, client.WorkflowRun) {
+		s := &tasked{polled: make(chan struct{}, 1)}
+		web := httptest.NewServer(s)
+		t.Cleanup(web.Close)
+		server, err := upstream.HTTP("remote", web.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := setup(t, temporalAddr, none, server)
+		run, err := f.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: uuid.NewString(), TaskQueue: f.queue},
+			task.WorkflowTask, task.StartInput{
+				Card: task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: time.Hour.Milliseconds()},
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-s.polled
+		return s, f, run
+	}
+
+	t.Run("after the worker stopped", func(t *testing.T) {
+		s, f, run := begin(t)
+		f.worker.Stop()
+		s.done.Store(true)
+		f.startWorker(t)
+		if got := resultText(t, run); got != "theirs" || s.calls.Load() != 1 || s.cancels.Load() != 0 {
+			t.Errorf("got %q after %d calls and %d cancels", got, s.calls.Load(), s.cancels.Load())
+		}
+	})
+
+	t.Run("after the worker was lost", func(t *testing.T) {
+		s, f, run := begin(t)
+		// What Temporal does when the heartbeats of a dead worker time out.
+		d, err := f.client.DescribeWorkflowExecution(t.Context(), run.GetID(), "")
+		if err != nil || len(d.GetPendingActivities()) != 1 {
+			t.Fatalf("%d rounds are running, %v", len(d.GetPendingActivities()), err)
+		}
+		err = f.client.CompleteActivityByID(t.Context(), client.DefaultNamespace, run.GetID(), run.GetRunID(),
+			d.GetPendingActivities()[0].GetActivityId(), nil, fmt.Errorf("lost"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.done.Store(true)
+		if got := resultText(t, run); got != "theirs" || s.calls.Load() != 1 {
+			t.Errorf("got %q after %d calls", got, s.calls.Load())
+		}
+	})
+
+	t.Run("but a cancel reaches it", func(t *testing.T) {
+		s, f, run := begin(t)
+		if err := f.client.SignalWorkflow(t.Context(), run.GetID(), "", task.SignalCancel, task.CancelSignal{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Get(t.Context(), nil); err == nil {
+			t.Error("it was not cancelled")
+		}
+		if s.cancels.Load() != 1 {
+			t.Errorf("%d cancels", s.cancels.Load())
+		}
+	})
+}
