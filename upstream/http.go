@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -219,7 +220,7 @@ func (b *tappedBody) Read(p []byte) (int, error) {
 			b.tap.abort(errTooLarge)
 			b.out, b.err = nil, errTooLarge
 		}
-		if b.err == io.EOF {
+		if errors.Is(b.err, io.EOF) {
 			b.end()
 		}
 	}
