@@ -126,6 +126,8 @@ type API struct {
 	states   sealer // requestState
 	cursors  sealer // tasks/list
 	heldIDs  namer
+	// elicitationIDs names visits to URLs that their tool has no name for.
+	elicitationIDs namer
 
 	schemas *schemas
 	legacy  wire2025
@@ -174,6 +176,9 @@ func New(o Options) (*API, error) {
 		return nil, err
 	}
 	if a.heldIDs, err = newNamer(o.Key, "held call"); err != nil {
+		return nil, err
+	}
+	if a.elicitationIDs, err = newNamer(o.Key, "elicitation"); err != nil {
 		return nil, err
 	}
 	a.sdk2025, a.sdk2026 = a.newSDKHandlers()

@@ -26,6 +26,11 @@ import (
 // owner alone. Each request is on one stream at a time ("the server MUST send
 // each of its JSON-RPC messages on only one of the connected streams"); when
 // the stream breaks, the next one asks again under a new id.
+//
+// Who accepts an elicitation in url mode has agreed to visit the URL, and is
+// told on the same stream when that is over (client/elicitation, "Completion
+// Notifications for URL Mode Elicitation"). The tool alone could know; that it
+// ends with a result, or goes on to ask for something else, says so.
 
 const (
 	taskRequestPrefix = "tk"
@@ -58,7 +63,11 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 				return nil, errNoReply
 			case u.err != nil:
 				return nil, u.err
-			case u.task.Status.Terminal():
+			}
+			if err := ask.completed(s, u.task); err != nil {
+				return nil, errNoReply
+			}
+			if u.task.Status.Terminal() {
 				return u.task, nil
 			}
 			if s == nil {
@@ -112,6 +121,16 @@ type asker struct {
 	x    *exchange
 	ref  task.Ref
 	keys []string // claimed here
+	// visits are the elicitations in url mode that were sent here and are not
+	// known to be completed.
+	visits []visit
+}
+
+// visit is an elicitation in url mode.
+type visit struct {
+	key, id, url string
+	// along are the keys of what the tool asked for before it was answered.
+	along []string
 }
 
 // mayTake reports whether t has requests for this client that are on no stream.
@@ -128,11 +147,56 @@ func (k *asker) outstanding(s *stream, t *task.Task) error {
 		if !k.x.session.serves(in) || slices.Contains(k.keys, in.Key) || !k.claim(in.Key) {
 			continue
 		}
-		if err := s.send(k.request(in)); err != nil {
+		if err := s.send(k.request(in, t)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// completed tells of the visits that are over now that the task is in state t.
+func (k *asker) completed(s *stream, t *task.Task) error {
+	var open []visit
+	for _, v := range k.visits {
+		if asked := inputKeys(t); slices.Contains(asked, v.key) {
+			v.along = append(v.along, asked...)
+		} else if k.api.asked.accepted(k.ref.ID, v.key) && v.isOver(t) {
+			if err := s.send(outgoing{
+				JSONRPC: "2.0", Method: "notifications/elicitation/complete", Params: map[string]string{"elicitationId": v.id},
+			}); err != nil {
+				return err
+			}
+			continue
+		}
+		open = append(open, v)
+	}
+	k.visits = open
+	return nil
+}
+
+// isOver reports whether the tool is past the visit, which was accepted: it
+// ended with a result, or asks for something else now. That may be the same
+// visit once more, or what the client is only asked again.
+func (v visit) isOver(t *task.Task) bool {
+	if t.Outcome != nil {
+		return t.Outcome.Kind == task.OutcomeResult
+	}
+	another := false
+	for _, in := range t.Inputs {
+		if url, ok := elicitedURL(in); ok && url == v.url {
+			return false
+		}
+		another = another || !slices.Contains(v.along, in.Key) && !isAskedAgain(in)
+	}
+	return another
+}
+
+func inputKeys(t *task.Task) []string {
+	var keys []string
+	for _, in := range t.Inputs {
+		keys = append(keys, in.Key)
+	}
+	return keys
 }
 
 // progressKey is what a stream claims in order to report progress. No request
@@ -151,10 +215,16 @@ func (k *asker) claim(key string) bool {
 	return true
 }
 
-func (k *asker) request(in task.InputRequest) outgoing {
-	params := in.Params
-	if len(params) == 0 || params[0] != '{' {
-		params = json.RawMessage("{}")
+// request words a request of t for the client, which has to be told which
+// visit to a URL it is.
+func (k *asker) request(in task.InputRequest, t *task.Task) outgoing {
+	params := inputParams2025(in, k.x.version)
+	if url, ok := elicitedURL(in); ok {
+		var id string
+		params, id = withElicitationID(params, func() string {
+			return k.api.elicitationIDs.name(t.ID, timestamp(t.CreatedAt), in.Key)
+		})
+		k.visits = append(k.visits, visit{in.Key, id, url, inputKeys(t)})
 	}
 	prefix := callRequestPrefix
 	if !k.ref.Held {
@@ -190,8 +260,12 @@ func (a *API) takeResponse(ctx context.Context, owner task.Owner, m *message) er
 	} else if answer[0] != '{' {
 		return refuse(http.StatusBadRequest, codeInvalidRequest, "Invalid request: result must be an object")
 	}
-	ref := task.Ref{ID: taskID, Owner: owner, Held: prefix == callRequestPrefix}
-	err = a.tasks.Answer(ctx, ref, map[string]json.RawMessage{rest[:end]: answer})
+	ref, key := task.Ref{ID: taskID, Owner: owner, Held: prefix == callRequestPrefix}, rest[:end]
+	// The stream may see what the answer does before Answer returns.
+	undo := a.asked.answer(taskID, key, isAccept(answer))
+	if err = a.tasks.Answer(ctx, ref, map[string]json.RawMessage{key: answer}); err != nil {
+		undo()
+	}
 	if isTerminal(err) {
 		return nil // it needs no answer any more
 	}
@@ -264,23 +338,50 @@ func (w *waits) end(s *session, id json.RawMessage) {
 // asked are the requests that are on a stream of this process now.
 type asked struct {
 	mu    sync.Mutex
-	keys  map[askedKey]struct{}
+	keys  map[askedKey]answered
 	wakes chan struct{} // closed at the next release, and replaced
 }
 
 type askedKey struct{ taskID, key string }
 
+// answered is the first answer to a request: the one that counts.
+type answered struct{ yet, accepts bool }
+
 func (k *asked) claim(taskID, key string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.keys == nil {
-		k.keys = make(map[askedKey]struct{})
+		k.keys = make(map[askedKey]answered)
 	}
 	if _, taken := k.keys[askedKey{taskID, key}]; taken {
 		return false
 	}
-	k.keys[askedKey{taskID, key}] = struct{}{}
+	k.keys[askedKey{taskID, key}] = answered{}
 	return true
+}
+
+// answer takes in that the client answers a request, until undo is called.
+func (k *asked) answer(taskID, key string, accepts bool) (undo func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id := askedKey{taskID, key}
+	if a, here := k.keys[id]; !here || a.yet {
+		return func() {}
+	}
+	k.keys[id] = answered{true, accepts}
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if _, here := k.keys[id]; here {
+			k.keys[id] = answered{}
+		}
+	}
+}
+
+func (k *asked) accepted(taskID, key string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keys[askedKey{taskID, key}].accepts
 }
 
 func (k *asked) free(taskID, key string) bool {

@@ -113,6 +113,7 @@ func (a *API) create(ctx context.Context, x *exchange, c *toolCall, ttl time.Dur
 		HeldID:         heldID,
 		Capabilities:   x.capabilities,
 		Policy:         c.tool.Policy,
+		Workflow:       c.tool.Workflow,
 	}
 	if c.invalid != "" {
 		r.Decided = task.ResultOutcome(isErrorResult(c.invalid), true)
@@ -160,7 +161,7 @@ func (a *API) taskModern(ctx context.Context, x *exchange, c *toolCall) (any, er
 		return nil, errNoReply
 	}
 	if c.tool.Input == task.InputBeforeTask {
-		return a.beforeTask(ctx, x, c, ref, nil)
+		return a.beforeTask(ctx, x, c, newCallState(t, false, x, c), nil)
 	}
 	if c.tool.Support == task.SupportRequired {
 		return x.wire.created(t), nil

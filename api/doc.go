@@ -5,12 +5,15 @@
 //
 //	api.go       Echo, the routes, shutdown
 //	front.go     Host, Origin, bearer token, body; which wire; session or headers
+//	session.go   sessions of 2025; capabilities.go what their clients declare
 //	message.go   the JSON-RPC envelope, read strictly
 //	headers.go   the request metadata 2026 mirrors into HTTP headers
+//	schema.go    arguments against the tool's schema; applies.go bounds that work
 //	tasks.go     tasks/get, result, list, update, cancel
 //	calls.go     tools/call: which kind of reply each kind of client gets
 //	held.go      calls whose caller waits; held2026.go holds them by rounds
 //	attend.go    a 2025 stream that waits for a task and asks what it asks
+//	input.go     what tools ask, in the words of each revision
 //	listen.go    streams of change notifications
 //	sdk.go       everything else, answered by the MCP Go SDK
 //

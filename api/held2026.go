@@ -37,6 +37,14 @@ type callState struct {
 	Expiry    time.Time `json:"e"`
 }
 
+func newCallState(t *task.Task, held bool, x *exchange, c *toolCall) callState {
+	return callState{ID: t.ID, Held: held, OwnerHash: x.owner.Hash(), Digest: c.digest, Expiry: t.ExpiresAt()}
+}
+
+func (s callState) ref(owner task.Owner) task.Ref {
+	return task.Ref{ID: s.ID, Owner: owner, Held: s.Held}
+}
+
 // inputRequired is the InputRequiredResult.
 type inputRequired struct {
 	ResultType    string                     `json:"resultType"`
@@ -65,9 +73,7 @@ func (a *API) holdModern(ctx context.Context, x *exchange, c *toolCall) (any, er
 	if err != nil {
 		return nil, err
 	}
-	return a.waitHeld(ctx, x, c, callState{
-		ID: t.ID, Held: true, OwnerHash: x.owner.Hash(), Digest: c.digest, Expiry: t.ExpiresAt(),
-	}, nil)
+	return a.waitHeld(ctx, x, c, newCallState(t, true, x, c), nil)
 }
 
 // resume goes on with the call that requestState names.
@@ -85,10 +91,9 @@ func (a *API) resume(ctx context.Context, x *exchange, c *toolCall) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	ref := task.Ref{ID: s.ID, Owner: x.owner, Held: s.Held}
 	if len(responses) > 0 {
 		// A call that ended meanwhile has its result all the same.
-		if err := a.tasks.Answer(ctx, ref, responses); err != nil && !isTerminal(err) {
+		if err := a.tasks.Answer(ctx, s.ref(x.owner), responses); err != nil && !isTerminal(err) {
 			return nil, err
 		}
 	}
@@ -98,46 +103,20 @@ func (a *API) resume(ctx context.Context, x *exchange, c *toolCall) (any, error)
 	if !x.declares(tasksExtension) {
 		return nil, missingTasksExtension() // the reply would be a task
 	}
-	return a.beforeTask(ctx, x, c, ref, responses)
+	return a.beforeTask(ctx, x, c, s, responses)
 }
 
-// waitHeld waits for a held call to end, to ask, or for long enough.
+// waitHeld answers with how a held call ended or what it asks, or after a
+// while with nothing but where to go on.
 func (a *API) waitHeld(ctx context.Context, x *exchange, c *toolCall, s callState, answered map[string]json.RawMessage) (any, error) {
-	ref := task.Ref{ID: s.ID, Owner: x.owner, Held: true}
-	watchCtx, stop := context.WithCancel(ctx)
-	defer stop()
-	states := a.follow(watchCtx, ref, task.WatchOptions{Progress: c.progressToken != nil})
-	patience := time.NewTimer(a.maxWait)
-	defer patience.Stop()
-	report := progressReporter{token: c.progressToken}
-	for {
-		select {
-		case u, ok := <-states:
-			switch {
-			case !ok || ctx.Err() != nil:
-				a.abandon(ctx, c, ref)
-				return nil, errNoReply
-			case u.err != nil:
-				return nil, u.err
-			case u.task.Status.Terminal():
-				return outcomeReply(x.wire, u.task.Outcome)
-			case u.task.Status == task.StatusInputRequired:
-				if open := unanswered(u.task.Inputs, answered); len(open) > 0 {
-					return a.askAgain(s, open)
-				}
-			}
-			if err := report.send(x, u.task); err != nil {
-				a.abandon(ctx, c, ref)
-				return nil, errNoReply
-			}
-		case <-patience.C:
-			return a.askAgain(s, nil)
-		case <-a.closing:
-			return a.askAgain(s, nil) // whoever serves next knows the state
-		case <-ctx.Done():
-			a.abandon(ctx, c, ref)
-			return nil, errNoReply
-		}
+	t, asks, err := a.turn(ctx, x, c, s, answered, a.maxWait)
+	switch {
+	case err != nil:
+		return nil, err
+	case t != nil && t.Status.Terminal():
+		return outcomeReply(x.wire, t.Outcome)
+	default:
+		return a.askAgain(s, asks)
 	}
 }
 
@@ -148,43 +127,60 @@ const firstAsk = 10
 // beforeTask hears a tool out that asks before its task is created. Behind the
 // scenes the task exists already; the client gets to know it as soon as a
 // round does not ask.
-func (a *API) beforeTask(ctx context.Context, x *exchange, c *toolCall, ref task.Ref, answered map[string]json.RawMessage) (any, error) {
+func (a *API) beforeTask(ctx context.Context, x *exchange, c *toolCall, s callState, answered map[string]json.RawMessage) (any, error) {
+	t, asks, err := a.turn(ctx, x, c, s, answered, firstAsk*a.opts.InlineWindow)
+	if err == nil && t == nil {
+		t, err = a.tasks.Get(ctx, s.ref(x.owner))
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case len(asks) > 0:
+		return a.askAgain(s, asks)
+	default:
+		return x.wire.created(t), nil
+	}
+}
+
+// turn waits until the call has ended, asks for something that was not
+// answered, or has gone on for long enough. It returns the newest state, if it
+// has seen one, and what it asks for.
+func (a *API) turn(ctx context.Context, x *exchange, c *toolCall, s callState, answered map[string]json.RawMessage, wait time.Duration) (t *task.Task, asks []task.InputRequest, err error) {
+	ref := s.ref(x.owner)
+	report := progressReporter{}
+	if s.Held { // of a task, statusMessage tells
+		report.token = c.progressToken
+	}
 	watchCtx, stop := context.WithCancel(ctx)
 	defer stop()
-	states := a.follow(watchCtx, ref, task.WatchOptions{})
-	patience := time.NewTimer(firstAsk * a.opts.InlineWindow)
+	states := a.follow(watchCtx, ref, task.WatchOptions{Progress: report.token != nil})
+	patience := time.NewTimer(wait)
 	defer patience.Stop()
-	var last *task.Task
 	for {
 		select {
 		case u, ok := <-states:
 			switch {
 			case !ok || ctx.Err() != nil:
 				a.abandon(ctx, c, ref)
-				return nil, errNoReply
+				return nil, nil, errNoReply
 			case u.err != nil:
-				return nil, u.err
-			case u.task.Status.Terminal():
-				return x.wire.created(u.task), nil
-			case u.task.Status == task.StatusInputRequired:
-				if open := unanswered(u.task.Inputs, answered); len(open) > 0 {
-					return a.askAgain(callState{
-						ID: ref.ID, OwnerHash: x.owner.Hash(), Digest: c.digest, Expiry: u.task.ExpiresAt(),
-					}, open)
-				}
+				return nil, nil, u.err
 			}
-			last = u.task
+			t = u.task
+			if asks = unanswered(t.Inputs, answered); len(asks) > 0 || t.Status.Terminal() {
+				return t, asks, nil
+			}
+			if err := report.send(x, t); err != nil {
+				a.abandon(ctx, c, ref)
+				return nil, nil, errNoReply
+			}
 		case <-patience.C:
-			if last == nil {
-				var err error
-				if last, err = a.tasks.Get(ctx, ref); err != nil {
-					return nil, err
-				}
-			}
-			return x.wire.created(last), nil
+			return t, nil, nil
+		case <-a.closing: // whoever serves next knows the call
+			return t, nil, nil
 		case <-ctx.Done():
 			a.abandon(ctx, c, ref)
-			return nil, errNoReply
+			return nil, nil, errNoReply
 		}
 	}
 }

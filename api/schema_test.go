@@ -11,10 +11,12 @@ func TestSchemas(t *testing.T) {
 	for name, tt := range map[string]struct {
 		schema, good, bad string
 	}{
-		"2020-12 by default":     {`{"properties":{"a":{"prefixItems":[{"type":"string"}]}}}`, `{"a":["x"]}`, `{"a":[1]}`},
-		"draft-07 where it says": {`{"$schema":"http://json-schema.org/draft-07/schema#","required":["a"]}`, `{"a":1}`, `{}`},
-		"a $ref inside":          {`{"$defs":{"n":{"type":"number"}},"properties":{"a":{"$ref":"#/$defs/n"}}}`, `{"a":1}`, `{"a":"x"}`},
-		"a foreign pattern":      {`{"properties":{"a":{"type":"string","pattern":"^(?!x)"}}}`, `{"a":"x"}`, `{"a":1}`},
+		"2020-12 by default":        {`{"properties":{"a":{"prefixItems":[{"type":"string"}]}}}`, `{"a":["x"]}`, `{"a":[1]}`},
+		"draft-07 where it says":    {`{"$schema":"http://json-schema.org/draft-07/schema#","required":["a"]}`, `{"a":1}`, `{}`},
+		"draft-07 without its hash": {`{"$schema":"http://json-schema.org/draft-07/schema","required":["a"]}`, `{"a":1}`, `{}`},
+		"2020-12 over http":         {`{"$schema":"http://json-schema.org/draft/2020-12/schema","required":["a"]}`, `{"a":1}`, `{}`},
+		"a $ref inside":             {`{"$defs":{"n":{"type":"number"}},"properties":{"a":{"$ref":"#/$defs/n"}}}`, `{"a":1}`, `{"a":"x"}`},
+		"a foreign pattern":         {`{"properties":{"a":{"type":"string","pattern":"^(?!x)"}}}`, `{"a":"x"}`, `{"a":1}`},
 		"foreign pattern properties": {
 			`{"patternProperties":{"^(?!x)":{"type":"string"}},"additionalProperties":false,"required":["a"]}`, `{"a":1}`, `{}`},
 		"no schema": {``, `{"a":1}`, ``},

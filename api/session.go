@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,8 +29,9 @@ const (
 
 type session struct {
 	// ID is the random part, which names the session.
-	ID           string          `json:"r"`
-	Version      string          `json:"v"`
+	ID      string `json:"r"`
+	Version string `json:"v"`
+	// Capabilities are those of the client that its version has.
 	Capabilities json.RawMessage `json:"c"`
 	OwnerHash    string          `json:"o"`
 	IssuedAt     time.Time       `json:"t"`
@@ -51,7 +51,7 @@ func newSessions(secret []byte) (*sessions, error) {
 
 // open starts a session and returns its id for the header.
 func (s *sessions) open(version string, capabilities json.RawMessage, owner task.Owner) (string, error) {
-	capabilities, err := boundCapabilities(capabilities)
+	capabilities, err := boundCapabilities(capabilitiesIn(version, capabilities))
 	if err != nil {
 		return "", err
 	}
@@ -72,7 +72,7 @@ func boundCapabilities(raw json.RawMessage) (json.RawMessage, error) {
 	}
 	raw = edit(raw, func(members map[string]json.RawMessage) {
 		for k := range members {
-			if !slices.Contains([]string{"elicitation", "sampling", "roots", "tasks"}, k) {
+			if _, ok := capabilityMembers[k]; !ok {
 				delete(members, k)
 			}
 		}
@@ -121,33 +121,5 @@ func (s *sessions) revoke(sess *session) {
 // serves reports whether the session's client can be sent a request of this
 // kind: a kind it did not declare is left for a session that did.
 func (s *session) serves(in task.InputRequest) bool {
-	caps, err := object(s.Capabilities, false)
-	if err != nil {
-		return false
-	}
-	switch in.Method {
-	case "elicitation/create":
-		if s.Version == version20250326 {
-			return false // elicitation came with 2025-06-18
-		}
-		raw, ok := caps["elicitation"]
-		if !ok {
-			return false
-		}
-		params, _ := object(in.Params, false)
-		if string(params["mode"]) != `"url"` {
-			return true
-		}
-		modes, _ := object(raw, false)
-		_, url := modes["url"]
-		return url && s.Version == version20251125
-	case "sampling/createMessage":
-		_, ok := caps["sampling"]
-		return ok
-	case "roots/list":
-		_, ok := caps["roots"]
-		return ok
-	default:
-		return false
-	}
+	return task.Undeclared(s.Capabilities, []task.InputRequest{in}) == nil
 }

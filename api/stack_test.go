@@ -80,11 +80,20 @@ func runTests(m *testing.M) int {
 		return fail(err)
 	}
 	defer client.Close()
-	w := worker.New(worker.Options{Client: client, Upstream: tools, StopTimeout: time.Second})
-	if err := w.Start(); err != nil {
+	verbatim := httptest.NewServer(http.HandlerFunc(serveVerbatim))
+	defer verbatim.Close()
+	if verbatimTools, err = newVerbatim(ctx, verbatim.URL); err != nil {
 		return fail(err)
 	}
-	defer w.Stop()
+	defer verbatimTools.Close()
+	for _, o := range []worker.Options{{Upstream: tools}, {Upstream: verbatimTools, TaskQueue: verbatimQueue}} {
+		o.Client, o.StopTimeout = client, time.Second
+		w := worker.New(o)
+		if err := w.Start(); err != nil {
+			return fail(err)
+		}
+		defer w.Stop()
+	}
 	return m.Run()
 }
 
@@ -234,17 +243,7 @@ func setup(t *testing.T, change ...func(*api.Options)) *stack {
 
 func setupAt(t *testing.T, addr string, change ...func(*api.Options)) *stack {
 	t.Helper()
-	client, err := temporal.NewLazyClient(temporal.Options{HostPort: addr, Logger: discard()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	key := bytes.Repeat([]byte("k"), api.KeySize)
-	e, err := engine.New(engine.Options{Client: client, Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.Close)
+	e := newEngine(t, addr, "")
 	o := api.Options{
 		Tasks: e, Catalogue: tools, Key: key, Logger: discard(),
 		InlineWindow: time.Minute, // what ends by itself ends within it, however slow the machine
@@ -266,6 +265,23 @@ func setupAt(t *testing.T, addr string, change ...func(*api.Options)) *stack {
 		}
 	})
 	return &stack{a, s.URL + "/mcp", e}
+}
+
+var key = bytes.Repeat([]byte("k"), api.KeySize)
+
+func newEngine(t *testing.T, addr, taskQueue string) *engine.Engine {
+	t.Helper()
+	client, err := temporal.NewLazyClient(temporal.Options{HostPort: addr, Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	e, err := engine.New(engine.Options{Client: client, Key: key, TaskQueue: taskQueue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
 }
 
 // object is a JSON object.

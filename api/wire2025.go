@@ -60,7 +60,18 @@ func (w wire2025) result(raw json.RawMessage) json.RawMessage {
 	})
 }
 
-func (w wire2025) rpcError(e *task.RPCError) *task.RPCError { return e }
+// rpcError knows no code for what a client did not declare but invalid params
+// (client/elicitation, "Error Handling"); -32021 is of 2026.
+func (w wire2025) rpcError(e *task.RPCError) *task.RPCError {
+	if e.Code == codeMissingCapability {
+		return &task.RPCError{
+			Code:    codeInvalidParams,
+			Message: "Invalid params: the tool needs a client capability that this session does not have",
+			Data:    e.Data,
+		}
+	}
+	return e
+}
 
 // errorStatus: a JSON-RPC error is the answer to a request that did arrive.
 func (w wire2025) errorStatus(int64) int { return http.StatusOK }

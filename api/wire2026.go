@@ -45,7 +45,7 @@ type inputRequest struct {
 func wordInputs(inputs []task.InputRequest) inputRequests {
 	out := make(inputRequests, len(inputs))
 	for _, in := range inputs {
-		out[in.Key] = inputRequest{in.Method, in.Params}
+		out[in.Key] = inputRequest{in.Method, inputParams2026(in)}
 	}
 	return out
 }

@@ -17,30 +17,13 @@ const (
 	CodeMissingCapability = -32021
 )
 
-// clientCapabilities is the part of MCP's client capabilities that decides
-// which requests a client can serve.
-type clientCapabilities struct {
-	Roots    *struct{} `json:"roots"`
-	Sampling *struct {
-		Tools *struct{} `json:"tools"`
-	} `json:"sampling"`
-	Elicitation *struct {
-		Form *struct{} `json:"form"`
-		URL  *struct{} `json:"url"`
-	} `json:"elicitation"`
-}
-
 // Undeclared returns nil if the declared client capabilities cover all
 // requests, and otherwise the error MCP has for it, naming what is missing
 // (2026-07-28, basic, "MissingRequiredClientCapabilityError").
 func Undeclared(declared json.RawMessage, requests []InputRequest) *RPCError {
-	var c clientCapabilities
-	if len(declared) > 0 {
-		// Capabilities of a shape nobody knows declare nothing.
-		_ = json.Unmarshal(declared, &c)
-	}
+	c := members(declared)
 	for _, r := range requests {
-		if missing := c.missing(r); missing != "" {
+		if missing := missing(c, r); missing != "" {
 			return &RPCError{
 				Code:    CodeMissingCapability,
 				Message: "the tool needs a client capability that was not declared for this call",
@@ -51,36 +34,51 @@ func Undeclared(declared json.RawMessage, requests []InputRequest) *RPCError {
 	return nil
 }
 
-func (c clientCapabilities) missing(r InputRequest) string {
-	var p struct {
-		Mode  string            `json:"mode"`
-		Tools []json.RawMessage `json:"tools"`
-	}
-	_ = json.Unmarshal(r.Params, &p)
+// missing is the capability that the request needs and c lacks, "" if none.
+func missing(c map[string]json.RawMessage, r InputRequest) string {
+	p := members(r.Params)
 	switch r.Method {
 	case MethodElicit:
+		modes := members(c["elicitation"])
+		var mode string
+		_ = json.Unmarshal(p["mode"], &mode)
 		// An empty elicitation capability means form mode (2025-11-25,
 		// elicitation, "Capabilities").
-		if p.Mode == "url" {
-			if c.Elicitation == nil || c.Elicitation.URL == nil {
+		if mode == "url" {
+			if !has(modes, "url") {
 				return `{"elicitation":{"url":{}}}`
 			}
-		} else if c.Elicitation == nil || (c.Elicitation.Form == nil && c.Elicitation.URL != nil) {
+		} else if !has(c, "elicitation") || !has(modes, "form") && has(modes, "url") {
 			return `{"elicitation":{"form":{}}}`
 		}
 	case MethodSample:
-		if c.Sampling == nil {
+		if !has(c, "sampling") {
 			return `{"sampling":{}}`
 		}
-		if len(p.Tools) > 0 && c.Sampling.Tools == nil {
+		if (p["tools"] != nil || p["toolChoice"] != nil) && !has(members(c["sampling"]), "tools") {
 			return `{"sampling":{"tools":{}}}`
 		}
 	case MethodRoots:
-		if c.Roots == nil {
+		if !has(c, "roots") {
 			return `{"roots":{}}`
 		}
 	default:
 		return `{}`
 	}
 	return ""
+}
+
+// members are those of a JSON object, none of anything else: what has a shape
+// nobody knows declares nothing. Their names are case-sensitive, which those of
+// a struct would not be.
+func members(raw json.RawMessage) map[string]json.RawMessage {
+	var m map[string]json.RawMessage
+	_ = json.Unmarshal(raw, &m)
+	return m
+}
+
+// has reports whether a capability is declared: capabilities are objects.
+func has(m map[string]json.RawMessage, name string) bool {
+	raw := m[name]
+	return len(raw) > 0 && raw[0] == '{'
 }

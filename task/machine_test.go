@@ -99,7 +99,11 @@ func TestMachine(t *testing.T) {
 			{`{"elicitation":{}}`, task.MethodElicit, `{"mode":"url"}`, `{"elicitation":{"url":{}}}`},
 			{`{"elicitation":{}}`, task.MethodSample, `{}`, `{"sampling":{}}`},
 			{`{"sampling":{}}`, task.MethodSample, `{"tools":[{}]}`, `{"sampling":{"tools":{}}}`},
+			{`{"sampling":{}}`, task.MethodSample, `{"toolChoice":{}}`, `{"sampling":{"tools":{}}}`},
 			{`{}`, task.MethodRoots, `{}`, `{"roots":{}}`},
+			// Names are case-sensitive, and what is no object declares nothing.
+			{`{"Elicitation":{}}`, task.MethodElicit, `{}`, `{"elicitation":{"form":{}}}`},
+			{`{"elicitation":true}`, task.MethodElicit, `{}`, `{"elicitation":{"form":{}}}`},
 		} {
 			m := setup(t)
 			m.RoundEnded(epoch, task.RoundResult{Inputs: []task.InputRequest{{Key: "k", Method: tc.method, Params: json.RawMessage(tc.params)}}}, json.RawMessage(tc.declared))
