@@ -20,7 +20,7 @@ test: ## All tests
 # The packages that link the embedded Temporal take minutes to build with the
 # race detector.
 race: ## The tests of what does not link the embedded Temporal, with the race detector
-	go test -race . ./activities ./engine ./internal/demo ./task ./upstream ./workflows
+	go test -race . ./activities ./engine ./internal/demo ./task ./upstream ./workflows ./workflowtool
 
 conformance: ## The official suite and clients; without npm it fails instead of skipping
 	LONGHAUL_REQUIRE_NPM=1 go test -v ./conformance/...
@@ -29,7 +29,7 @@ lint: ## gofmt, go vet, golangci-lint and workflowcheck
 	test -z "$$(gofmt -l .)"
 	go vet ./...
 	go run $(GOLANGCI_LINT) run
-	go run $(WORKFLOWCHECK) -config .workflowcheck.yaml ./workflows/...
+	go run $(WORKFLOWCHECK) -config .workflowcheck.yaml ./workflows/... ./workflowtool/... ./examples/...
 
 bench: ## Side by side with bare Temporal
 	go test -run '^$$' -bench . ./bench

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -15,6 +16,13 @@ import (
 // FunctionCleanupTimeout is how long a workflow function has to compensate
 // once its task was cancelled or has expired, unless the tool says otherwise.
 const FunctionCleanupTimeout = time.Minute
+
+// maxReport bounds the message of a progress report, in characters.
+const maxReport = 1000
+
+// maxResultBytes bounds what a function may return: what is larger cannot be
+// stored.
+const maxResultBytes = 1 << 20
 
 // Function is a tool written as a workflow. It runs as a coroutine of its
 // task's workflow and must be deterministic like any. When the task is
@@ -64,12 +72,19 @@ func Ask(ctx workflow.Context, method string, params json.RawMessage) (json.RawM
 	}
 }
 
-// Report makes the function's progress visible. Each report is an event in the
-// workflow's history.
+// Report makes the function's progress visible, of a message its first 1000
+// characters. Each report is an event in the workflow's history.
 func Report(ctx workflow.Context, p task.Progress) error {
 	t, err := runOf(ctx)
 	if err != nil {
 		return err
+	}
+	// Both would keep the state from being written.
+	if message := []rune(p.Message); len(message) > maxReport {
+		p.Message = string(message[:maxReport-1]) + "…"
+	}
+	if _, err := json.Marshal(p); err != nil {
+		return fmt.Errorf("report progress: %w", err)
 	}
 	t.machine.Report(t.now(), p)
 	t.project()
@@ -92,9 +107,29 @@ func IsContinueAsNew(err error) bool {
 	return errors.As(err, &again)
 }
 
-// Reason is what an error of an activity or a child workflow says at its root,
-// without the frame that names where it ran.
-func Reason(err error) string { return rootCause(err) }
+// Reason is err without the frames in which Temporal tells where an activity
+// or a child workflow was run, and how often: the words of those who wrote it.
+func Reason(err error) string {
+	var (
+		step  *temporal.ActivityError
+		child *temporal.ChildWorkflowExecutionError
+		app   *temporal.ApplicationError
+
+		frame error
+		cause string
+	)
+	switch {
+	case errors.As(err, &step) && errors.Unwrap(step) != nil:
+		frame, cause = step, Reason(errors.Unwrap(step))
+	case errors.As(err, &child) && errors.Unwrap(child) != nil:
+		frame, cause = child, Reason(errors.Unwrap(child))
+	case errors.As(err, &app):
+		frame, cause = app, app.Message()
+	default:
+		return err.Error()
+	}
+	return strings.Replace(err.Error(), frame.Error(), cause, 1)
+}
 
 // startFunction runs the function in place of a round.
 func (t *run) startFunction() {
@@ -108,8 +143,11 @@ func (t *run) startFunction() {
 		if errors.As(err, &rpc) {
 			result, err = task.RoundResult{Error: rpc}, nil
 		}
+		if size := len(result.Result); size > maxResultBytes {
+			err = fmt.Errorf("the tool's result has %d bytes; at most %d can be stored", size, maxResultBytes)
+		}
 		if err != nil && !IsContinueAsNew(err) {
-			result, err = task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: rootCause(err)}}, nil
+			result, err = task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: Reason(err)}}, nil
 		}
 		end.Set(result, err)
 	})

@@ -3,10 +3,16 @@ package workflows_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -94,6 +100,57 @@ func TestFunction(t *testing.T) {
 		})
 		if o := x.run(t); o.Kind != task.OutcomeError || o.Error.Message != "no way" {
 			t.Errorf("outcome %+v", o)
+		}
+	})
+
+	t.Run("the error of a step says what the author and the step said, not where it ran", func(t *testing.T) {
+		x := setupFunction(t, func(ctx workflow.Context, _ json.RawMessage) (task.RoundResult, error) {
+			ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+				StartToCloseTimeout: time.Minute, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 2},
+			})
+			if err := workflow.ExecuteActivity(ctx, "copy").Get(ctx, nil); err != nil {
+				return task.RoundResult{}, fmt.Errorf("copying 3 files: %w", err)
+			}
+			return result(nil)
+		})
+		x.RegisterActivityWithOptions(func() error { return errors.New("the disk is full") }, activity.RegisterOptions{Name: "copy"})
+		if o := x.run(t); o.Kind != task.OutcomeError || o.Error.Message != "copying 3 files: the disk is full" {
+			t.Errorf("outcome %+v", o.Error)
+		}
+	})
+
+	t.Run("a result that cannot be stored is an error", func(t *testing.T) {
+		x := setupFunction(t, func(workflow.Context, json.RawMessage) (task.RoundResult, error) {
+			return result(json.RawMessage(`"` + strings.Repeat("x", 2<<20) + `"`))
+		})
+		if o := x.run(t); o.Kind != task.OutcomeError || !strings.Contains(o.Error.Message, "2097154 bytes") {
+			t.Errorf("outcome %s", o.Kind)
+		}
+	})
+
+	t.Run("progress that cannot be stored is not reported", func(t *testing.T) {
+		x := setupFunction(t, func(ctx workflow.Context, _ json.RawMessage) (task.RoundResult, error) {
+			if err := workflows.Report(ctx, task.Progress{Progress: math.NaN()}); err == nil {
+				t.Error("no error")
+			}
+			return result(nil)
+		})
+		x.run(t)
+		if len(x.memo) != 0 {
+			t.Errorf("projections %+v", x.memo)
+		}
+	})
+
+	t.Run("a long message is cut", func(t *testing.T) {
+		x := setupFunction(t, func(ctx workflow.Context, _ json.RawMessage) (task.RoundResult, error) {
+			if err := workflows.Report(ctx, task.Progress{Message: strings.Repeat("é", 300<<10)}); err != nil {
+				return task.RoundResult{}, err
+			}
+			return result(nil)
+		})
+		x.run(t)
+		if n := utf8.RuneCountInString(x.memo[0].Progress.Message); n != 1000 {
+			t.Errorf("%d characters", n)
 		}
 	})
 

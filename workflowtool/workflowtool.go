@@ -21,13 +21,18 @@
 // When the task is cancelled or its time is over, the context is cancelled and
 // the task says so at once. The function then has [Tool].CleanupTimeout to
 // compensate what it did, on a context of workflow.NewDisconnectedContext.
+//
+// A program lists its workflow tools in longhaul.Options.WorkflowTools, and has
+// their activities and child workflows registered by its RegisterSteps.
 package workflowtool
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -54,7 +59,8 @@ type Tool struct {
 // input and output schemas are inferred from In and Out where t has none, the
 // output is the structured content of the result, an error of the function is
 // a result with isError, and a [*jsonrpc.Error] is an error of the protocol.
-// It panics, then or when it is listed, if t is not a valid tool.
+// Unlike there, a default that a schema of t's own has is not filled in. New
+// panics if t is not a valid tool.
 //
 // The name of the tool is persisted with every running call: a worker has to
 // have the function under that name for as long as there are any.
@@ -62,7 +68,7 @@ func New[In, Out any](t *mcp.Tool, f func(ctx workflow.Context, in In) (Out, err
 	if t == nil || t.Name == "" || f == nil {
 		panic("workflowtool: a tool needs a name and a function")
 	}
-	return Tool{
+	tool := Tool{
 		name: t.Name,
 		list: func(s *mcp.Server) {
 			mcp.AddTool(s, t, func(context.Context, *mcp.CallToolRequest, In) (*mcp.CallToolResult, Out, error) {
@@ -84,6 +90,9 @@ func New[In, Out any](t *mcp.Tool, f func(ctx workflow.Context, in In) (Out, err
 			return succeeded(out)
 		},
 	}
+	// What is wrong with a tool shows where it is made.
+	tool.List(mcp.NewServer(&mcp.Implementation{Name: t.Name}, nil))
+	return tool
 }
 
 // Name is the tool's name, under which its function is known to workers.
@@ -92,19 +101,27 @@ func (t Tool) Name() string { return t.name }
 // Function is what workers register under Name.
 func (t Tool) Function() workflows.Function { return t.function }
 
-// List adds the tool to the list of a server. Its calls are not the server's.
+// List adds the tool to the list of a server, or replaces it there. Its calls
+// are not the server's.
 func (t Tool) List(s *mcp.Server) { t.list(s) }
 
+// succeeded words the output as mcp.AddTool does.
 func succeeded(out any) (task.RoundResult, error) {
+	// The schema is that of what a pointer points to.
+	if v := reflect.ValueOf(out); v.Kind() == reflect.Pointer && v.IsNil() {
+		out = reflect.Zero(v.Type().Elem()).Interface()
+	}
+	if out == nil {
+		return encode(&mcp.CallToolResult{Content: []mcp.Content{}})
+	}
 	structured, err := json.Marshal(out)
 	if err != nil {
 		return failed(fmt.Errorf("the result: %w", err))
 	}
-	result := &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: string(structured)}}}
-	if len(structured) > 0 && structured[0] == '{' {
-		result.StructuredContent = json.RawMessage(structured)
-	}
-	return encode(result)
+	return encode(&mcp.CallToolResult{
+		Content:           []mcp.Content{&mcp.TextContent{Text: string(structured)}},
+		StructuredContent: json.RawMessage(structured),
+	})
 }
 
 func failed(err error) (task.RoundResult, error) {
@@ -152,9 +169,10 @@ func Progress(ctx workflow.Context, progress, total float64, message string) err
 
 // Answer is what came of an elicitation.
 type Answer[T any] struct {
-	// Action is accept, decline or cancel.
+	// Action is accept, decline (the person said no) or cancel (they said
+	// nothing: the form was closed, or the client failed).
 	Action string
-	// Content is what was accepted.
+	// Content is the form as it was filled in, and zero if it was not accepted.
 	Content T
 }
 
@@ -163,23 +181,57 @@ func (a Answer[T]) Accepted() bool { return a.Action == "accept" }
 
 // Elicit asks the task's owner to fill in a form, and waits for as long as
 // that takes. The form has a field for each field of the struct T, of which
-// only strings, booleans, numbers and lists of strings may be (2025-11-25,
-// elicitation, "Requested Schema"); edit, if given, may add to the inferred
-// schema what a type cannot say: titles, the values of an enum, bounds.
+// only strings, booleans, numbers and lists of strings to choose from may be
+// (2025-11-25, elicitation, "Requested Schema"); an empty struct is a plain
+// question. edit, if given, may add to the inferred schema what a type cannot
+// say: titles, bounds, and the values to choose from, which a list has to have.
 //
 // An answer that does not fit the schema never gets here: the request is made
 // again. The error is a [*task.RPCError] if the caller cannot be asked.
 func Elicit[T any](ctx workflow.Context, message string, edit ...func(*jsonschema.Schema)) (Answer[T], error) {
+	schema, err := formOf[T](edit)
+	if err != nil {
+		return Answer[T]{}, fmt.Errorf("the form %T: %w", *new(T), err)
+	}
+	return ask[T](ctx, &mcp.ElicitParams{Mode: "form", Message: message, RequestedSchema: schema})
+}
+
+// formOf is the schema of a form with the fields of T. Clients know forms, not
+// JSON Schema at large.
+func formOf[T any](edit []func(*jsonschema.Schema)) (any, error) {
+	if reflect.TypeFor[T]().Kind() != reflect.Struct {
+		return nil, errors.New("it is not a struct")
+	}
 	schema, err := jsonschema.For[T](nil)
 	if err != nil {
-		return Answer[T]{}, err
+		return nil, err
 	}
-	// Clients know forms, not JSON Schema at large.
+	if len(schema.Properties) == 0 {
+		// The schema would be written without properties, which a form has to have.
+		return map[string]any{"type": "object", "properties": map[string]any{}}, nil
+	}
 	schema.AdditionalProperties = nil
+	for _, name := range schema.PropertyOrder {
+		// What Go can leave nil is merely not filled in.
+		if field := schema.Properties[name]; len(field.Types) == 2 && field.Types[0] == "null" {
+			field.Type, field.Types = field.Types[1], nil
+		}
+	}
 	for _, e := range edit {
 		e(schema)
 	}
-	return ask[T](ctx, &mcp.ElicitParams{Mode: "form", Message: message, RequestedSchema: schema})
+	for _, name := range schema.PropertyOrder {
+		switch field := schema.Properties[name]; field.Type {
+		case "string", "boolean", "number", "integer":
+		case "array":
+			if of := field.Items; of == nil || of.Type != "string" && of.Type != "" || len(of.Enum)+len(of.AnyOf) == 0 {
+				return nil, fmt.Errorf("the list %q does not say which strings to choose from", name)
+			}
+		default:
+			return nil, fmt.Errorf("the field %q is neither a string, a boolean, a number nor a list of strings", name)
+		}
+	}
+	return schema, nil
 }
 
 // ElicitURL asks the task's owner to visit a URL (2025-11-25, elicitation, "URL
@@ -198,7 +250,7 @@ func ask[T any](ctx workflow.Context, p *mcp.ElicitParams) (Answer[T], error) {
 	if err := request(ctx, task.MethodElicit, p, &a); err != nil {
 		return Answer[T]{}, err
 	}
-	answer := Answer[T]{Action: a.Action}
+	answer := Answer[T]{Action: cmp.Or(a.Action, "cancel")} // an error has none
 	if answer.Accepted() && len(a.Content) > 0 {
 		if err := json.Unmarshal(a.Content, &answer.Content); err != nil {
 			return Answer[T]{}, fmt.Errorf("the answer: %w", err)

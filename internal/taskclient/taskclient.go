@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,17 +21,34 @@ const protocol = "2025-11-25"
 type Client struct {
 	url     string
 	session string
+	answers map[string]Answer
 	lastID  atomic.Int64
 	http    *http.Client
 }
 
+// Answer answers a request of the server with a result. It is called on the
+// goroutine of the call on whose stream the request came. An error ends that
+// call, and the request stays unanswered.
+type Answer func(ctx context.Context, params json.RawMessage) (result any, err error)
+
 // Connect opens a session at the endpoint url. It declares no capabilities, so
 // the client cannot be asked for anything.
 func Connect(ctx context.Context, url string) (*Client, error) {
-	c := &Client{url: url, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	return ConnectAnswering(ctx, url, nil)
+}
+
+// ConnectAnswering opens a session of a client that declares those capabilities
+// whose requests it can answer, by their methods.
+func ConnectAnswering(ctx context.Context, url string, answers map[string]Answer) (*Client, error) {
+	c := &Client{url: url, answers: answers, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	capabilities := map[string]any{}
+	for method := range answers {
+		capability, _, _ := strings.Cut(method, "/")
+		capabilities[capability] = map[string]any{}
+	}
 	header, err := c.do(ctx, "initialize", map[string]any{
 		"protocolVersion": protocol,
-		"capabilities":    map[string]any{},
+		"capabilities":    capabilities,
 		"clientInfo":      map[string]any{"name": "taskclient", "version": "1"},
 	}, nil)
 	if err != nil {
@@ -59,8 +77,14 @@ func (c *Client) Get(ctx context.Context, id string) (t Task, err error) {
 	return t, err
 }
 
+// Cancel cancels a task and returns its state.
+func (c *Client) Cancel(ctx context.Context, id string) (t Task, err error) {
+	err = c.Do(ctx, "tasks/cancel", map[string]any{"taskId": id}, &t)
+	return t, err
+}
+
 // Result waits until a task has ended, and decodes the tool's result, unless
-// result is nil.
+// result is nil. Meanwhile it answers what the task asks for.
 func (c *Client) Result(ctx context.Context, id string, result any) error {
 	return c.Do(ctx, "tasks/result", map[string]any{"taskId": id}, result)
 }
@@ -73,26 +97,12 @@ func (c *Client) Do(ctx context.Context, method string, params, result any) erro
 }
 
 func (c *Client) do(ctx context.Context, method string, params, result any) (http.Header, error) {
-	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": c.lastID.Add(1), "method": method, "params": params})
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
-	if c.session != "" {
-		req.Header.Set("Mcp-Session-Id", c.session)
-		req.Header.Set("Mcp-Protocol-Version", protocol)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.post(ctx, map[string]any{"jsonrpc": "2.0", "id": c.lastID.Add(1), "method": method, "params": params})
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	data, err := lastMessage(resp)
+	data, err := c.response(ctx, resp)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
 	}
@@ -109,8 +119,27 @@ func (c *Client) do(ctx context.Context, method string, params, result any) (htt
 	return resp.Header, nil
 }
 
-// lastMessage is the response, be it the body or the end of its stream.
-func lastMessage(resp *http.Response) ([]byte, error) {
+func (c *Client) post(ctx context.Context, message any) (*http.Response, error) {
+	body, err := json.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	if c.session != "" {
+		req.Header.Set("Mcp-Session-Id", c.session)
+		req.Header.Set("Mcp-Protocol-Version", protocol)
+	}
+	return c.http.Do(req)
+}
+
+// response is the body or the end of a stream, on which requests may come
+// before.
+func (c *Client) response(ctx context.Context, resp *http.Response) ([]byte, error) {
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		return io.ReadAll(resp.Body)
 	}
@@ -118,9 +147,43 @@ func lastMessage(resp *http.Response) ([]byte, error) {
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		if data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data:")); ok {
-			last = bytes.Clone(data)
+		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data:"))
+		if !ok {
+			continue
+		}
+		last = bytes.Clone(data)
+		var m struct {
+			ID     json.RawMessage
+			Method string
+			Params json.RawMessage
+		}
+		if err := json.Unmarshal(last, &m); err != nil || m.ID == nil || m.Method == "" {
+			continue
+		}
+		if err := c.answer(ctx, m.ID, m.Method, m.Params); err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Method, err)
 		}
 	}
 	return last, lines.Err()
+}
+
+func (c *Client) answer(ctx context.Context, id json.RawMessage, method string, params json.RawMessage) error {
+	answer := c.answers[method]
+	if answer == nil {
+		return errors.New("the client has not declared that it can be asked for this")
+	}
+	result, err := answer(ctx, params)
+	if err != nil {
+		return err
+	}
+	resp, err := c.post(ctx, map[string]any{"jsonrpc": "2.0", "id": id, "result": result})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		said, _ := io.ReadAll(resp.Body)
+		return fmt.Errorf("the answer was not accepted: %s: %s", resp.Status, said)
+	}
+	return nil
 }
