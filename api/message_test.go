@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+
+	"github.com/longhaul-mcp/longhaul/task"
 )
 
 func TestObject(t *testing.T) {
@@ -65,5 +67,24 @@ func TestSealer(t *testing.T) {
 	}
 	if _, err := newSealer(secret[1:], "a"); err == nil {
 		t.Error("a short secret is accepted")
+	}
+}
+
+func TestStatusMessage(t *testing.T) {
+	progress := &task.Progress{Progress: 1, Total: 2}
+	for _, tc := range []struct {
+		task task.Task
+		want string
+	}{
+		{task.Task{Status: task.StatusWorking}, ""},
+		{task.Task{Status: task.StatusWorking, Progress: progress}, "1 of 2"},
+		{task.Task{Status: task.StatusWorking, Progress: &task.Progress{Message: "half"}}, "half"},
+		{task.Task{Status: task.StatusInputRequired, StatusMessage: "Sure?"}, "Sure?"},
+		{task.Task{Status: task.StatusInputRequired, StatusMessage: "Sure?", Progress: progress}, "Sure?\n\nSo far: 1 of 2"},
+		{task.Task{Status: task.StatusFailed, Outcome: &task.Outcome{Message: "no"}, Progress: progress}, "no"},
+	} {
+		if got := statusMessage(&tc.task); got != tc.want {
+			t.Errorf("%+v: got %q, want %q", tc.task, got, tc.want)
+		}
 	}
 }

@@ -67,8 +67,13 @@ func outcomeError(w wire, o *task.Outcome) *task.RPCError {
 // statusMessage explains the status to people: what the task says of itself,
 // or how far its running tool has come.
 func statusMessage(t *task.Task) string {
-	if t.Status == task.StatusWorking && t.Progress != nil {
-		return progressText(t.Progress)
+	if t.Progress != nil {
+		switch t.Status {
+		case task.StatusWorking:
+			return progressText(t.Progress)
+		case task.StatusInputRequired:
+			return t.StatusMessage + "\n\nSo far: " + progressText(t.Progress)
+		}
 	}
 	if t.StatusMessage == "" && t.Outcome != nil {
 		return t.Outcome.Message

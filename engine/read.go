@@ -55,7 +55,7 @@ func (r *reading) ended() bool { return r.closed() || r.state.Status.Terminal() 
 
 func (r *reading) task() *task.Task {
 	t := task.Projection{Card: r.card, State: r.state}.Snapshot(r.id)
-	if t.Status == task.StatusWorking && r.progress != nil {
+	if !t.Status.Terminal() && r.progress != nil {
 		t.Progress = r.progress
 	}
 	return t
