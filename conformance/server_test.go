@@ -1,8 +1,8 @@
 // Package conformance checks Longhaul from outside: by the official suite, by
 // the official clients of both generations, and by killing it.
 //
-// Everything here runs against the command in ./server, as a process of its
-// own that can be killed.
+// Most of it runs against the command in ./server, as a process of its own that
+// can be killed.
 package conformance_test
 
 import (
@@ -17,12 +17,19 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"go.temporal.io/sdk/worker"
 )
 
 // binary is the server, built by TestMain.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(recordsEnv); dir != "" {
+		os.Exit(recorder(dir))
+	}
+	os.Exit(runTests(m))
+}
 
 func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "longhaul-conformance-*")
@@ -37,6 +44,9 @@ func runTests(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building the server: %v\n%s", err, out)
 		return 1
 	}
+	// A worker in this process keeps the coroutines of no more than a few of the
+	// workflows it may hear of again, instead of 10,000. Others are replayed.
+	worker.SetStickyWorkflowCacheSize(10)
 	return m.Run()
 }
 
@@ -115,10 +125,21 @@ func (s *server) stop() {
 // data and port.
 func (s *server) crash() {
 	s.t.Helper()
+	s.kill()
+	s.startAgain()
+}
+
+func (s *server) kill() {
+	s.t.Helper()
 	if err := s.cmd.Process.Kill(); err != nil {
 		s.t.Fatal(err)
 	}
 	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+func (s *server) startAgain() {
+	s.t.Helper()
 	s.start(strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/mcp"))
 }
 

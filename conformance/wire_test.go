@@ -102,6 +102,8 @@ type rpcError struct {
 	Message string `json:"message"`
 }
 
+func (e *rpcError) Error() string { return fmt.Sprintf("error %d %s", e.Code, e.Message) }
+
 // httpClient makes a connection for each request: those of a killed server
 // cannot be told from good ones.
 var httpClient = &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -167,7 +169,7 @@ func (p *poster) try(method string, params object, header http.Header, asked fun
 				return nil, nil
 			}
 		case m.Error != nil:
-			return nil, fmt.Errorf("%s: error %d %s", raw, m.Error.Code, m.Error.Message)
+			return nil, fmt.Errorf("%s: %w", raw, m.Error)
 		default:
 			return m.Result, nil
 		}
@@ -231,10 +233,16 @@ type client2025 struct {
 
 func connect2025(t *testing.T, url string) client {
 	t.Helper()
-	c := client2025{&poster{t: t, url: url, header: http.Header{"Mcp-Protocol-Version": {"2025-11-25"}}}}
+	return openSession(t, url, "2025-11-25", object{"elicitation": object{}})
+}
+
+// openSession connects a client of any version of 2025.
+func openSession(t *testing.T, url, version string, capabilities object) client2025 {
+	t.Helper()
+	c := client2025{&poster{t: t, url: url, header: http.Header{"Mcp-Protocol-Version": {version}}}}
 	params, err := json.Marshal(object{
-		"protocolVersion": "2025-11-25",
-		"capabilities":    object{"elicitation": object{}},
+		"protocolVersion": version,
+		"capabilities":    capabilities,
 		"clientInfo":      object{"name": "raw", "version": "1"},
 	})
 	if err != nil {
@@ -342,13 +350,22 @@ func (c client2025) text(id string) string {
 	return decode[toolResult](c.t, c.call("tasks/result", object{"taskId": id}, nil, nil)).text()
 }
 
-// client2026 speaks 2026-07-28 with the tasks extension.
+// client2026 speaks 2026-07-28, with the tasks extension unless its
+// capabilities are without it.
 type client2026 struct {
 	*poster
+	capabilities object
 }
 
 func connect2026(t *testing.T, url string) client {
-	return client2026{&poster{t: t, url: url, header: http.Header{"Mcp-Protocol-Version": {"2026-07-28"}}}}
+	return newClient2026(t, url, object{"elicitation": object{}, "extensions": tasksExtension})
+}
+
+// tasksExtension are the extensions of a client that has the one for tasks.
+var tasksExtension = object{"io.modelcontextprotocol/tasks": object{}}
+
+func newClient2026(t *testing.T, url string, capabilities object) client2026 {
+	return client2026{&poster{t: t, url: url, header: http.Header{"Mcp-Protocol-Version": {"2026-07-28"}}}, capabilities}
 }
 
 func (c client2026) request(method, name string, params object) json.RawMessage {
@@ -363,10 +380,7 @@ func (c client2026) request(method, name string, params object) json.RawMessage 
 func (c client2026) tryRequest(method, name string, params, meta object) (json.RawMessage, error) {
 	meta["io.modelcontextprotocol/protocolVersion"] = "2026-07-28"
 	meta["io.modelcontextprotocol/clientInfo"] = object{"name": "raw", "version": "1"}
-	meta["io.modelcontextprotocol/clientCapabilities"] = object{
-		"elicitation": object{},
-		"extensions":  object{"io.modelcontextprotocol/tasks": object{}},
-	}
+	meta["io.modelcontextprotocol/clientCapabilities"] = c.capabilities
 	params["_meta"] = meta
 	return c.try(method, params, http.Header{"Mcp-Method": {method}, "Mcp-Name": {name}}, nil)
 }

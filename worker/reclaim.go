@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -16,11 +17,15 @@ import (
 	"github.com/longhaul-mcp/longhaul/task"
 )
 
+// againAfter is when a reclaimed round runs again. Its next delay would be
+// longer with every process that was killed under it, which is not its fault.
+const againAfter = time.Second
+
 // Reclaim gives up the running rounds of workers known to be dead, by their
 // identity, and returns how many. The namespace is c's own, which a client
-// does not tell. A round that may be run again is, at once;
-// any other ends its task with an unknown outcome. Without Reclaim the same
-// happens when the rounds' heartbeats time out.
+// does not tell. A round that may be run again is, a second later; any other
+// ends its task with an unknown outcome. Without Reclaim the same happens when
+// the rounds' heartbeats time out.
 //
 // It is for a process that starts where another was killed and that knows
 // there is no third one. It looks at every open task.
@@ -70,7 +75,8 @@ func reclaim(ctx context.Context, c client.Client, namespace string, w *workflow
 		if a.GetState() != enumspb.PENDING_ACTIVITY_STATE_STARTED || !dead(a.GetLastWorkerIdentity()) {
 			continue
 		}
-		lost := temporal.NewApplicationError("the process that ran the tool was killed", "WorkerLost")
+		lost := temporal.NewApplicationErrorWithOptions("the process that ran the tool was killed", "WorkerLost",
+			temporal.ApplicationErrorOptions{NextRetryDelay: againAfter})
 		err := c.CompleteActivityByID(ctx, namespace, id, run, a.GetActivityId(), nil, lost)
 		if err := ignoreNotFound(err); err != nil {
 			return n, err

@@ -1,0 +1,175 @@
+package conformance_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"testing"
+	"time"
+
+	temporal "go.temporal.io/sdk/client"
+	"golang.org/x/sync/errgroup"
+)
+
+// A thousand tasks that wait for people cost no activity, goroutine or
+// connection, and none of them is lost. A worker's cache of workflows, which
+// does hold goroutines, is a small one here: see [runTests].
+func TestThousandWaiting(t *testing.T) {
+	const each, atOnce = 500, 32
+	p := startDev(t, signOptions())
+	describer, err := temporal.DialContext(t.Context(), temporal.Options{HostPort: p.TemporalAddr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer describer.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	c := connect2026(t, p.MCPURL).(client2026)
+
+	// forEach fails the test with the first error.
+	forEach := func(tasks []waiting, what string, f func(ctx context.Context, w *waiting) error) {
+		t.Helper()
+		begin := time.Now()
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(atOnce)
+		for i := range tasks {
+			g.Go(func() error { return f(ctx, &tasks[i]) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		t.Logf("%d tasks %s in %.1f s", len(tasks), what, time.Since(begin).Seconds())
+	}
+	create := func(_ context.Context, w *waiting) (err error) {
+		w.id, err = c.createOnce("", w.tool, object{})
+		return err
+	}
+	ask := func(ctx context.Context, w *waiting) error {
+		return w.await(ctx, c, func(s waitingState) bool { return len(s.InputRequests) == 1 })
+	}
+	answer := func(_ context.Context, w *waiting) error {
+		return w.answer(c)
+	}
+	end := func(ctx context.Context, w *waiting) error {
+		return w.await(ctx, c, func(s waitingState) bool {
+			return s.Status == "completed" && s.Result.text() == fmt.Sprintf(`{"outcome":"signed by %s"}`, w.id)
+		})
+	}
+
+	// What is made once and for all is made by the first.
+	few := newWaiting(atOnce)
+	forEach(few, "created", create)
+	forEach(few, "asked", ask)
+	forEach(few, "answered", answer)
+	forEach(few, "ended", end)
+	before := measure(t)
+
+	tasks := newWaiting(each)
+	forEach(tasks, "created", create)
+	forEach(tasks, "asked", ask)
+	awaitFootprint(t, before)
+	forEach(tasks, "described", func(ctx context.Context, w *waiting) error {
+		d, err := describer.DescribeWorkflowExecution(ctx, w.id, "")
+		if err == nil && (len(d.GetPendingActivities()) > 0 || len(d.GetPendingChildren()) > 0) {
+			err = fmt.Errorf("%s has activities: %v", w.id, d)
+		}
+		return err
+	})
+	forEach(tasks, "answered", answer)
+	forEach(tasks, "ended", end)
+}
+
+// waiting is a task that waits for input.
+type waiting struct{ tool, id, key string }
+
+// newWaiting are tasks to be made, n by rounds and n by a workflow.
+func newWaiting(n int) []waiting {
+	tasks := make([]waiting, 0, 2*n)
+	for range n {
+		tasks = append(tasks, waiting{tool: signByRounds}, waiting{tool: signByWorkflow})
+	}
+	return tasks
+}
+
+type waitingState struct {
+	taskState
+	InputRequests inputRequests
+	Result        toolResult
+}
+
+// await polls the task until it is as wanted.
+func (w *waiting) await(ctx context.Context, c client2026, is func(waitingState) bool) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		raw, err := c.tryRequest("tasks/get", w.id, object{"taskId": w.id}, object{})
+		if err != nil {
+			return err
+		}
+		var s waitingState
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return err
+		}
+		for key := range s.InputRequests {
+			w.key = key
+		}
+		if is(s) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s is %s", ctx.Err(), w.id, raw)
+		}
+	}
+}
+
+// answer signs with the task's id.
+func (w *waiting) answer(c client2026) error {
+	_, err := c.tryRequest("tasks/update", w.id, object{
+		"taskId": w.id, "inputResponses": object{w.key: accepted("name", w.id)},
+	}, object{})
+	return err
+}
+
+// footprint is what a process holds.
+type footprint struct{ goroutines, files int }
+
+// measure counts goroutines and open files, of which connections are some.
+func measure(t *testing.T) footprint {
+	t.Helper()
+	files, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return footprint{runtime.NumGoroutine(), len(files)}
+}
+
+// awaitFootprint waits until the process holds hardly more than before. What
+// Temporal does at any time varies a little.
+func awaitFootprint(t *testing.T, before footprint) {
+	t.Helper()
+	const more = 50
+	tooLong := time.NewTimer(patience)
+	defer tooLong.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now := measure(t)
+		if now.goroutines <= before.goroutines+more && now.files <= before.files+more {
+			t.Logf("it held %+v, and now %+v", before, now)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-tooLong.C:
+			stacks := new(strings.Builder)
+			_ = pprof.Lookup("goroutine").WriteTo(stacks, 1)
+			t.Fatalf("it held %+v, and now %+v\n%s", before, now, stacks)
+		}
+	}
+}
