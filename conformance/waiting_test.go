@@ -97,14 +97,13 @@ func newWaiting(n int) []waiting {
 
 type waitingState struct {
 	taskState
-	InputRequests inputRequests
-	Result        toolResult
+	PollIntervalMs int
+	InputRequests  inputRequests
+	Result         toolResult
 }
 
-// await polls the task until it is as wanted.
+// await polls the task, as often as it says, until it is as wanted.
 func (w *waiting) await(ctx context.Context, c client2026, is func(waitingState) bool) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for {
 		raw, err := c.tryRequest("tasks/get", w.id, object{"taskId": w.id}, object{})
 		if err != nil {
@@ -121,7 +120,7 @@ func (w *waiting) await(ctx context.Context, c client2026, is func(waitingState)
 			return nil
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(time.Duration(s.PollIntervalMs) * time.Millisecond):
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %s is %s", ctx.Err(), w.id, raw)
 		}

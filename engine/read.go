@@ -97,8 +97,13 @@ func (e *Engine) outcome(ctx context.Context, r *reading) (*task.Outcome, error)
 	if o != nil || err != nil {
 		return o, err
 	}
-	// Decided, but not closed yet.
-	if err := e.query(ctx, r, task.QueryResult, attendedTimeout, &o); err != nil {
+	// Decided, but not closed when the event was looked for.
+	switch err = e.query(ctx, r, task.QueryResult, attendedTimeout, &o); {
+	case errors.Is(err, errClosed):
+		if o, err = e.closeOutcome(ctx, r); err != nil {
+			return nil, err
+		}
+	case err != nil:
 		return nil, unavailable(err)
 	}
 	if o == nil {

@@ -12,6 +12,7 @@ import (
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
@@ -281,7 +282,8 @@ func TestWorkflowsEndedFromOutside(t *testing.T) {
 
 // An outcome may be final some time before its workflow closes.
 func TestOutcomeBeforeTheWorkflowCloses(t *testing.T) {
-	f := setup(t)
+	beforeQuery := func() {}
+	f := setup(t, func(o *engine.Options) { o.Client = hookedClient{o.Client, func() { beforeQuery() }} })
 	want := task.ResultOutcome(json.RawMessage(`{"content":[]}`), false)
 	w := worker.New(f.client, f.queue, worker.Options{})
 	w.RegisterWorkflowWithOptions(func(ctx workflow.Context, in task.StartInput) (*task.Outcome, error) {
@@ -314,11 +316,25 @@ func TestOutcomeBeforeTheWorkflowCloses(t *testing.T) {
 		}
 	}
 	check()
-	if err := f.client.SignalWorkflow(t.Context(), ref.ID, "", "close", nil); err != nil {
-		t.Fatal(err)
+	beforeQuery = func() { // it was open when its close event was looked for
+		if err := f.client.SignalWorkflow(t.Context(), ref.ID, "", "close", nil); err != nil {
+			t.Fatal(err)
+		}
+		f.awaitClosed(ref)
 	}
-	f.awaitClosed(ref)
 	check()
+	check()
+}
+
+// hookedClient calls a function before each query.
+type hookedClient struct {
+	client.Client
+	beforeQuery func()
+}
+
+func (c hookedClient) QueryWorkflowWithOptions(ctx context.Context, r *client.QueryWorkflowWithOptionsRequest) (*client.QueryWorkflowWithOptionsResponse, error) {
+	c.beforeQuery()
+	return c.Client.QueryWorkflowWithOptions(ctx, r)
 }
 
 // checkEnded checks that every way to read the task agrees on how it ended.
