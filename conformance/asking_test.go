@@ -98,7 +98,7 @@ func elicitSignature(ctx context.Context, req *mcp.CallToolRequest) (*mcp.Elicit
 func startDev(t *testing.T, o longhaul.Options) *longhaul.Process {
 	t.Helper()
 	log := &syncBuffer{}
-	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	o.DataDir, o.Listen = t.TempDir(), "127.0.0.1:0"
 	p, err := longhaul.Dev(t.Context(), o, longhaul.EngineOptions{TemporalAddr: "127.0.0.1:0", UIAddr: "off"})
 	if err != nil {

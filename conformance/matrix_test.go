@@ -62,7 +62,7 @@ func TestMatrix(t *testing.T) {
 			var refused *rpcError
 			switch {
 			case tool == signHeld && err == nil && strings.Contains(got, "does not support elicitation"):
-			case tool != signHeld && errors.As(err, &refused) && strings.Contains(refused.Message, "capability that was not declared"):
+			case tool != signHeld && errors.As(err, &refused) && refused.Code == -32602 && strings.Contains(refused.Message, "capability"):
 			default:
 				t.Errorf("got %q and error %v", got, err)
 			}
