@@ -222,7 +222,9 @@ func Dev(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 		if err := p.startDevWorker(ctx, o, c, set); err != nil {
 			return err
 		}
-		return p.startAPI(o, c, set, endpoint, workerPolls(c, o.TaskQueue))
+		polls := workerPolls(c, o.TaskQueue)
+		awaitReady(ctx, polls)
+		return p.startAPI(o, c, set, endpoint, polls)
 	})
 }
 

@@ -331,6 +331,23 @@ func (p *Process) serve(l net.Listener, handler http.Handler, drain func(context
 	})
 }
 
+// awaitReady waits for a worker that was just started: Temporal knows of it
+// with its first poll, which is on its way. It is not waited for long, for
+// readiness is asked for again and again by whoever depends on it.
+func awaitReady(ctx context.Context, ready func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ready(ctx) != nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // workerPolls reports whether some worker polls the task queue.
 func workerPolls(c client.Client, queue string) func(context.Context) error {
 	return func(ctx context.Context) error {
