@@ -44,7 +44,10 @@ type asker struct {
 func (a *asker) key(method string, params json.RawMessage) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n", method)
-	h.Write(canonical(params))
+	if canonical, err := task.CanonicalJSON(params); err == nil {
+		params = canonical
+	}
+	h.Write(params)
 	content := hex.EncodeToString(h.Sum(nil)[:8])
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -53,19 +56,6 @@ func (a *asker) key(method string, params json.RawMessage) string {
 	}
 	a.asked[content]++
 	return fmt.Sprintf("r%d-%s-%d", a.round, content, a.asked[content])
-}
-
-// canonical is JSON with its keys in order.
-func canonical(raw json.RawMessage) []byte {
-	var v any
-	if json.Unmarshal(raw, &v) != nil {
-		return raw
-	}
-	sorted, err := json.Marshal(v)
-	if err != nil {
-		return raw
-	}
-	return sorted
 }
 
 // ask is [upstream.Call].Ask. It sits out any trouble with Temporal, as the

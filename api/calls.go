@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -87,17 +86,15 @@ func (a *API) readCall(x *exchange) (*toolCall, error) {
 
 // digest is the same for the same call however its arguments are spelled.
 func digest(name string, arguments json.RawMessage) (string, error) {
-	var value any
-	dec := json.NewDecoder(bytes.NewReader(arguments))
-	dec.UseNumber()
-	if err := dec.Decode(&value); err != nil {
+	canonical, err := task.CanonicalJSON(arguments)
+	if err != nil {
 		return "", invalidParams("Invalid params: arguments: %v", err)
 	}
-	canonical, err := json.Marshal([]any{name, value}) // keys sorted
+	call, err := json.Marshal([]any{name, canonical})
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(canonical)
+	sum := sha256.Sum256(call)
 	return base64.RawURLEncoding.EncodeToString(sum[:16]), nil
 }
 

@@ -128,12 +128,10 @@ func failed(err error) (task.RoundResult, error) {
 	var rpc *jsonrpc.Error
 	var own *task.RPCError
 	switch {
-	case workflows.IsContinueAsNew(err):
+	case workflows.IsContinueAsNew(err), errors.As(err, &own):
 		return task.RoundResult{}, err
-	case errors.As(err, &own):
-		return task.RoundResult{Error: own}, nil
 	case errors.As(err, &rpc):
-		return task.RoundResult{Error: &task.RPCError{Code: rpc.Code, Message: rpc.Message, Data: rpc.Data}}, nil
+		return task.RoundResult{}, &task.RPCError{Code: rpc.Code, Message: rpc.Message, Data: rpc.Data}
 	default:
 		return encode(&mcp.CallToolResult{IsError: true, Content: []mcp.Content{&mcp.TextContent{Text: workflows.Reason(err)}}})
 	}
