@@ -58,7 +58,7 @@ func (f *flags) addTools(cmd *cobra.Command) {
 }
 
 // hasDemo reports whether the program has tools to show, and none of its own.
-func (f *flags) hasDemo() bool { return f.Demo != nil && len(f.servers()) == 0 }
+func (f *flags) hasDemo() bool { return f.Demo != nil && len(f.serverNames()) == 0 }
 
 // aboutTools is what the help says on the tools that are served.
 func (f *flags) aboutTools() string {
@@ -124,9 +124,9 @@ func (f *flags) options(cmd *cobra.Command) (Options, error) {
 // with adds the servers of c. What c says of single tools stands.
 func (o Options) with(c *upstream.Config) Options {
 	prefix := ""
-	if own := o.servers(); len(own) == 1 && len(c.Servers) > 0 {
+	if own := o.serverNames(); len(own) == 1 && len(c.Servers) > 0 {
 		// It was alone, and its tools were exposed under their own names.
-		prefix = own[0].Name + "__"
+		prefix = own[0] + "__"
 	}
 	tools := make(map[string]upstream.ToolOptions, len(o.Tools)+len(c.Tools))
 	for name, t := range o.Tools {

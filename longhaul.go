@@ -152,9 +152,24 @@ func mainVersion() string {
 	return "(devel)"
 }
 
+// hasOwnServer reports whether there is a server exposed under Name.
+func (o Options) hasOwnServer() bool { return o.Server != nil || len(o.WorkflowTools) > 0 }
+
+// serverNames are the names of all servers, in their order.
+func (o Options) serverNames() []string {
+	var names []string
+	if o.hasOwnServer() {
+		names = append(names, o.Name)
+	}
+	for _, s := range o.Servers {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
 // servers are all the servers the options name.
 func (o Options) servers() []upstream.Server {
-	if o.Server == nil && len(o.WorkflowTools) == 0 {
+	if !o.hasOwnServer() {
 		return o.Servers
 	}
 	if o.Server == nil {
