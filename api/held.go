@@ -28,16 +28,10 @@ func (a *API) holdLegacy(ctx context.Context, x *exchange, c *toolCall) (any, er
 }
 
 // startHeld starts a held call under id. With an idempotency key it is named
-// after owner, key and call instead, and goes on with what was started before:
-// the workflow of a held call may be started anew once it has ended, so one
-// that has is looked for first.
+// after owner and key instead, and goes on with what was started before.
 func (a *API) startHeld(ctx context.Context, x *exchange, c *toolCall, id string) (*task.Task, error) {
 	if c.idempotencyKey != "" {
-		id = "call-" + a.heldIDs.name("key", x.owner.Hash(), c.idempotencyKey, c.digest)
-		t, err := a.tasks.Get(ctx, task.Ref{ID: id, Owner: x.owner, Held: true})
-		if !errors.Is(err, task.ErrNotFound) && !errors.Is(err, task.ErrExpired) {
-			return t, err
-		}
+		id = "call-" + a.heldIDs.name("key", x.owner.Hash(), c.idempotencyKey)
 	}
 	return a.create(ctx, x, c, a.opts.TTL, id)
 }

@@ -278,6 +278,8 @@ func TestModernHeldCall(t *testing.T) {
 		for range 2 { // the second finds it ended
 			want(t, "text", textOf(t, c.call("tools/call", params).result()), "through "+label)
 		}
+		params["arguments"] = object{"label": label + " too"}
+		c.call("tools/call", params).fails(-32602)
 	})
 	t.Run("is no task", func(t *testing.T) {
 		without, with := s.modern(t, object{"elicitation": object{}}), s.legacy(t, "2025-11-25", object{})

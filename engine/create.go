@@ -48,7 +48,8 @@ type creation struct {
 // Create implements [task.Service].
 //
 // A held call whose HeldID is that of a running call joins it, if owner, tool
-// and arguments are the same, and is [task.ErrKeyReused] otherwise. While a
+// and arguments are the same, and is [task.ErrKeyReused] otherwise; so does one
+// with an idempotency key whose HeldID is that of an ended call. While a
 // deleted task is still being removed, its idempotency key answers
 // [task.ErrUnavailable].
 func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, error) {
@@ -84,7 +85,9 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	case r.HeldID != "":
 		workflowType = task.WorkflowCall
 		options.ID = r.HeldID
-		options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+		if r.IdempotencyKey == "" {
+			options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+		}
 	case r.IdempotencyKey != "":
 		options.ID = e.keyedID(r.Owner, r.IdempotencyKey)
 	default:

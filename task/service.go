@@ -67,7 +67,8 @@ type CreateRequest struct {
 	// IdempotencyKey, if not empty, makes the task ID a function of owner and key.
 	IdempotencyKey string
 	// HeldID, if not empty, makes this a held call under that workflow ID,
-	// which may be used again once the call has ended.
+	// which may be used again once the call has ended, unless there is an
+	// idempotency key: the ID is a function of owner and key then.
 	HeldID string
 	// Capabilities are the creating request's client capabilities, verbatim.
 	Capabilities json.RawMessage
