@@ -60,6 +60,7 @@ with the same --data-dir and they go on.
 		Args: cobra.NoArgs,
 	}
 	f.addEndpoint(cmd)
+	f.addLifetimes(cmd)
 	f.addTools(cmd)
 	f.addEngine(cmd)
 	f.addDataDir(cmd)
@@ -115,6 +116,7 @@ these processes may serve the same clients, if they share --key-file.
 		Args: cobra.NoArgs,
 	}
 	f.addEndpoint(cmd)
+	f.addLifetimes(cmd)
 	f.addTools(cmd)
 	f.addDataDir(cmd)
 	f.addLogging(cmd)

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -45,6 +46,26 @@ func addFile(cmd *cobra.Command, file *string, name, usage, none string) {
 		usage += " (default: " + none + ")"
 	}
 	cmd.Flags().StringVar(file, name, *file, usage)
+}
+
+func (f *flags) addLifetimes(cmd *cobra.Command) {
+	addDuration(cmd, &f.TTL, "ttl", "time to live of a task that does not ask for one", "24h, or --ttl-max if that is shorter")
+	addDuration(cmd, &f.MinTTL, "ttl-min", "shortest time to live a client gets", "1s")
+	addDuration(cmd, &f.MaxTTL, "ttl-max", "longest time to live a client gets", "720h, or what Temporal's namespace keeps")
+	f.addGrace(cmd)
+}
+
+func (f *flags) addGrace(cmd *cobra.Command) {
+	addDuration(cmd, &f.Grace, "grace", "time for which an expired task can still be read", "5m")
+}
+
+// addDuration declares a flag that may be left open. Its usage tells what that
+// means, unless the program's author has chosen.
+func addDuration(cmd *cobra.Command, d *time.Duration, name, usage, none string) {
+	if *d == 0 {
+		usage += " (default: " + none + ")"
+	}
+	cmd.Flags().DurationVar(d, name, *d, usage)
 }
 
 func (f *flags) addTools(cmd *cobra.Command) {

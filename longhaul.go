@@ -111,6 +111,17 @@ type Options struct {
 	AllowedHosts   []string
 	AllowedOrigins []string
 
+	// TTL is the time to live of a task that does not ask for one. Default 24 h,
+	// or MaxTTL if that is shorter.
+	TTL time.Duration
+	// MinTTL and MaxTTL bound the time to live a client can ask for; what it asks
+	// beyond is brought within. Defaults 1 s and 30 days, or less if Temporal
+	// keeps the namespace's ended workflows for less: a MaxTTL that it does not
+	// keep them for is an error.
+	MinTTL, MaxTTL time.Duration
+	// Grace is how long an expired task can still be read. Default 5 minutes.
+	Grace time.Duration
+
 	// TaskQueue is the Temporal task queue of the tasks. Default "longhaul".
 	TaskQueue string
 	// StopTimeout is how long running rounds that may not be repeated have to
@@ -219,6 +230,10 @@ func (o EngineOptions) withDefaults() EngineOptions {
 func Dev(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 	o = o.withDefaults()
 	return start(o, func(p *Process) error {
+		o, err := o.withLifetimes()
+		if err != nil {
+			return err
+		}
 		endpoint, err := p.openEndpoint(o)
 		if err != nil {
 			return err
@@ -248,11 +263,18 @@ func Dev(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 func API(ctx context.Context, o Options, t client.Options) (*Process, error) {
 	o = o.withDefaults()
 	return start(o, func(p *Process) error {
+		if _, err := o.withLifetimes(); err != nil {
+			return err
+		}
 		endpoint, err := p.openEndpoint(o)
 		if err != nil {
 			return err
 		}
 		c, err := p.dial(ctx, o, t)
+		if err != nil {
+			return err
+		}
+		o, err := p.fitRetention(ctx, o, c)
 		if err != nil {
 			return err
 		}
@@ -292,6 +314,10 @@ func Worker(ctx context.Context, o Options, t client.Options) (*Process, error) 
 func Temporal(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 	o = o.withDefaults()
 	return start(o, func(p *Process) error {
+		o, err := o.withLifetimes()
+		if err != nil {
+			return err
+		}
 		return p.startEngine(ctx, o, e.withDefaults())
 	})
 }

@@ -24,10 +24,6 @@ import (
 	"github.com/longhaul-mcp/longhaul/worker"
 )
 
-// retention is how long the embedded engine keeps an ended task: the longest
-// time to live a client can have, which counts from creation, and a day.
-const retention = 31 * 24 * time.Hour
-
 // shutdownTimeout bounds the time requests have to end when an endpoint stops.
 const shutdownTimeout = 10 * time.Second
 
@@ -89,7 +85,7 @@ func (p *Process) startEngine(ctx context.Context, o Options, e EngineOptions) e
 		TemporalAddr:     e.TemporalAddr,
 		UIAddr:           e.UIAddr,
 		UIColumns:        []string{"Status", task.SearchCall, task.SearchStatus, "Workflow ID", "Start", "End"},
-		Retention:        retention,
+		Retention:        o.retention(),
 		SearchAttributes: engine.SearchAttributes(),
 		Logger:           o.Logger,
 	})
@@ -251,7 +247,7 @@ func (p *Process) listen(addr string) (net.Listener, error) {
 }
 
 func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *endpoint, ready func(context.Context) error) error {
-	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Logger: o.Logger})
+	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Grace: o.Grace, Logger: o.Logger})
 	if err != nil {
 		return err
 	}
@@ -269,6 +265,9 @@ func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *end
 		Replicated:     o.KeyFile != "",
 		AllowedHosts:   hosts,
 		AllowedOrigins: o.AllowedOrigins,
+		TTL:            o.TTL,
+		MinTTL:         o.MinTTL,
+		MaxTTL:         o.MaxTTL,
 		ServerName:     o.Name,
 		ServerVersion:  o.Version,
 		Ready:          ready,

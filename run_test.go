@@ -100,17 +100,20 @@ func TestRunRefusesBadSettings(t *testing.T) {
 		args []string
 		says []string
 	}{
-		"an unknown command":                {[]string{"serve"}, []string{"serve"}},
-		"an unknown flag":                   {[]string{"dev", "--prot", "1"}, []string{"--prot"}},
-		"an open address without tokens":    {devArgs(dir, "--listen", "0.0.0.0:0"), []string{"0.0.0.0:0", "tokens"}},
-		"every interface without tokens":    {devArgs(dir, "--listen", ":0"), []string{"tokens"}},
-		"an address that is none":           {devArgs(dir, "--listen", "8080"), []string{"8080"}},
-		"an unknown key in the config":      {devArgs(dir, "--config", writeFile(t, "a.json", `{"mcpServers":{"x":{"comand":"y"}}}`)), []string{"mcpServers.x.comand"}},
-		"an unknown key beside mcpServers":  {devArgs(dir, "--config", writeFile(t, "b.json", `{"mcpServers":{},"longhaul":{"tool":{}}}`)), []string{"longhaul.tool"}},
-		"a config that is not there":        {devArgs(dir, "--config", filepath.Join(dir, "none.json")), []string{"none.json"}},
-		"a bad token line, without telling": {devArgs(dir, "--tokens-file", writeFile(t, "tokens", "ann: 0123456789abcdef0123456789abcdef\nhunter2hunter2hunter2\n")), []string{"2"}},
-		"an unknown log format":             {devArgs(dir, "--log-format", "xml"), []string{"xml"}},
-		"dev without an engine":             {devArgs(dir), []string{"TEMPORAL_ADDRESS", "longhaul/devserver"}},
+		"an unknown command":                    {[]string{"serve"}, []string{"serve"}},
+		"an unknown flag":                       {[]string{"dev", "--prot", "1"}, []string{"--prot"}},
+		"an open address without tokens":        {devArgs(dir, "--listen", "0.0.0.0:0"), []string{"0.0.0.0:0", "tokens"}},
+		"every interface without tokens":        {devArgs(dir, "--listen", ":0"), []string{"tokens"}},
+		"an address that is none":               {devArgs(dir, "--listen", "8080"), []string{"8080"}},
+		"an unknown key in the config":          {devArgs(dir, "--config", writeFile(t, "a.json", `{"mcpServers":{"x":{"comand":"y"}}}`)), []string{"mcpServers.x.comand"}},
+		"an unknown key beside mcpServers":      {devArgs(dir, "--config", writeFile(t, "b.json", `{"mcpServers":{},"longhaul":{"tool":{}}}`)), []string{"longhaul.tool"}},
+		"a config that is not there":            {devArgs(dir, "--config", filepath.Join(dir, "none.json")), []string{"none.json"}},
+		"a bad token line, without telling":     {devArgs(dir, "--tokens-file", writeFile(t, "tokens", "ann: 0123456789abcdef0123456789abcdef\nhunter2hunter2hunter2\n")), []string{"2"}},
+		"an unknown log format":                 {devArgs(dir, "--log-format", "xml"), []string{"xml"}},
+		"a default lifetime above the longest":  {devArgs(dir, "--ttl", "48h", "--ttl-max", "24h"), []string{"48h", "24h", "lower --ttl or raise --ttl-max"}},
+		"a default lifetime below the shortest": {devArgs(dir, "--ttl", "1s", "--ttl-min", "1m"), []string{"raise --ttl or lower --ttl-min"}},
+		"a lifetime without a unit":             {devArgs(dir, "--ttl", "60"), []string{"--ttl"}},
+		"dev without an engine":                 {devArgs(dir), []string{"TEMPORAL_ADDRESS", "longhaul/devserver"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, o := range []Options{hello(), withDemo()} {

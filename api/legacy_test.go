@@ -138,6 +138,9 @@ func TestLegacyTask(t *testing.T) {
 		c := c.in(t)
 		want[any](t, "short", asTask(c, "echo", object{"name": "x"}, object{"ttl": 1})["ttl"], float64(1000))
 		want[any](t, "long", asTask(c, "echo", object{"name": "x"}, object{"ttl": 1e15})["ttl"], float64(30*24*3600*1000))
+		want[any](t, "none in particular", asTask(c, "echo", object{"name": "x"}, object{})["ttl"], float64(24*3600*1000))
+		// null asks for no limit; the reply has the one there is.
+		want[any](t, "unlimited", asTask(c, "echo", object{"name": "x"}, object{"ttl": nil})["ttl"], float64(30*24*3600*1000))
 	})
 	t.Run("isError is failed, and still the result", func(t *testing.T) {
 		c := c.in(t)

@@ -60,6 +60,7 @@ import (
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
+	namespacepb "go.temporal.io/api/namespace/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/server/common/config"
@@ -69,6 +70,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
 )
@@ -226,6 +228,9 @@ func (s *Server) start(ctx context.Context, o Options) error {
 	if err := waitReady(ctx, s.temporalAddr, o.Namespace); err != nil {
 		return fmt.Errorf("wait for Temporal at %s: %w", s.temporalAddr, err)
 	}
+	if err := raiseRetention(ctx, s.temporalAddr, o); err != nil {
+		return fmt.Errorf("set the retention of namespace %s: %w", o.Namespace, err)
+	}
 	s.temporalLog.setPhase(running)
 	if ui != nil {
 		if s.ui, err = serveUI(ui, s.temporalAddr, o.Namespace, o.UIColumns, s.log); err != nil {
@@ -278,6 +283,25 @@ func waitReady(ctx context.Context, addr, namespace string) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// raiseRetention is for a namespace that was made with less.
+func raiseRetention(ctx context.Context, addr string, o Options) error {
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	service := workflowservice.NewWorkflowServiceClient(conn)
+	n, err := service.DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: o.Namespace})
+	if err != nil || n.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration() >= o.Retention {
+		return err
+	}
+	_, err = service.UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+		Namespace: o.Namespace,
+		Config:    &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: durationpb.New(o.Retention)},
+	})
+	return err
 }
 
 func probe(ctx context.Context, conn *grpc.ClientConn, namespace string) error {

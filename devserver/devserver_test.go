@@ -136,6 +136,24 @@ func wantRunning(t *testing.T, c client.Client, id string) {
 	}
 }
 
+func TestRetentionIsRaised(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct{ asked, want time.Duration }{
+		{36 * time.Hour, 36 * time.Hour}, {72 * time.Hour, 72 * time.Hour}, {36 * time.Hour, 72 * time.Hour},
+	} {
+		s := setup(t, Options{DataDir: dir, Retention: c.asked})
+		n, err := dial(t, s.TemporalAddr()).WorkflowService().DescribeNamespace(testContext(t),
+			&workflowservice.DescribeNamespaceRequest{Namespace: "default"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration(); got != c.want {
+			t.Errorf("asked for %v: %v, want %v", c.asked, got, c.want)
+		}
+		s.Stop()
+	}
+}
+
 func TestNewDatabase(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not yet", "50% there?")
 	s := setup(t, Options{

@@ -36,8 +36,8 @@ type Options struct {
 	UIColumns []string
 	// Namespace exists when the engine is up. Default "default".
 	Namespace string
-	// Retention is how long a closed workflow is kept. It is written when the namespace is created
-	// and not changed afterwards. Default 7 days.
+	// Retention is how long a closed workflow is kept, at least: a namespace that keeps them for
+	// longer is left as it is. Default 7 days.
 	Retention time.Duration
 	// SearchAttributes are registered together with the namespace when it is created.
 	SearchAttributes map[string]enumspb.IndexedValueType
