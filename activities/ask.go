@@ -75,6 +75,7 @@ func (a *asker) ask(ctx context.Context, method string, params json.RawMessage) 
 		case err == nil && answer.Error != nil:
 			return nil, answer.Error
 		case err == nil && !answer.Over:
+			//failpoint:answer-taken
 			return answer.Response, nil
 		case err == nil, isGone(err), errors.As(err, &rejected):
 			// The round is to end; its heartbeat will be told so.

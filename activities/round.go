@@ -128,9 +128,12 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	defer wg.Wait()
 	defer close(done)
 
+	//failpoint:round-started
 	result, err := r.call(call, info, in, b)
+	//failpoint:round-ended
 	logEnd(log, result, err)
 	r.deliver(context.WithoutCancel(ctx), info, result, err, log)
+	//failpoint:round-reported
 	return task.RoundResult{}, activity.ErrResultPending
 }
 
@@ -155,6 +158,7 @@ func logEnd(log *slog.Logger, r task.RoundResult, err error) {
 func (r *Rounds) watchStop(ctx context.Context, p task.Policy, b *beat, stop context.CancelCauseFunc, done <-chan struct{}) {
 	select {
 	case <-activity.GetWorkerStopChannel(ctx):
+		//failpoint:worker-drains
 		if p.Retry || b.latest().UpstreamTask != nil {
 			stop(errStopping)
 		}

@@ -85,6 +85,7 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 			if err := ask.outstanding(s, last); err != nil {
 				return nil, errNoReply
 			}
+			//failpoint:result-waits
 		case <-freed: // another stream ended that was asking
 			if last == nil || !ask.mayTake(last) {
 				continue

@@ -40,6 +40,7 @@ func (s *stream) send(v any) error {
 	event = append(event, "event: message\ndata: "...)
 	event = append(event, body...)
 	event = append(event, "\n\n"...)
+	//failpoint:event-unsent
 	return s.write(event)
 }
 

@@ -41,6 +41,7 @@ func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]
 	if err := e.signal(ctx, ref, task.SignalInput, signal); err != nil {
 		return err
 	}
+	//failpoint:answer-recorded
 	for _, in := range r.state.Inputs {
 		if _, ok := responses[in.Key]; ok {
 			e.answered.put(answer{r.id, in.Key}, struct{}{})
@@ -82,6 +83,7 @@ func (e *Engine) Cancel(ctx context.Context, ref task.Ref, reason string) (*task
 	if err != nil && !errors.Is(err, task.ErrTerminal) {
 		return nil, err
 	}
+	//failpoint:cancel-recorded
 	r, err = e.awaitEnd(ctx, ref)
 	if err != nil {
 		return nil, err

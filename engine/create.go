@@ -105,6 +105,7 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	case err != nil:
 		return nil, unavailable(err)
 	}
+	//failpoint:task-started
 	e.o.Logger.Info("task created", "task_id", options.ID, "tool", r.Tool, "owner", string(r.Owner), "type", workflowType)
 	e.deleted.remove(options.ID)
 	t := task.Projection{Card: in.Card, State: state}.Snapshot(options.ID)

@@ -29,15 +29,36 @@ type Server struct {
 	cmd   *exec.Cmd
 }
 
+const program = "github.com/longhaul-mcp/longhaul/internal/temporaltest/server"
+
+// Build writes the server's program to the file binary, for those who start it
+// often.
+func Build(ctx context.Context, binary string) error {
+	// go run keeps the linked binary in the build cache; go build links it anew.
+	out, err := exec.CommandContext(ctx, "go", "run", "-exec", "cp", program, binary).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build the Temporal server for tests: %w\n%s", err, out)
+	}
+	return nil
+}
+
 // Start starts a server on the database in dir. Addr is where it listens; ""
 // is any free port.
 func Start(dir, addr string) (*Server, error) {
+	return start(exec.Command("go", "run", program), dir, addr, os.Stderr)
+}
+
+// StartBinary is Start with what [Build] has built. The server logs to stderr.
+func StartBinary(binary, dir, addr string, stderr io.Writer) (*Server, error) {
+	return start(exec.Command(binary), dir, addr, stderr)
+}
+
+func start(cmd *exec.Cmd, dir, addr string, stderr io.Writer) (*Server, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
-	// go run keeps the linked binary in the build cache.
-	cmd := exec.Command("go", "run", "github.com/longhaul-mcp/longhaul/internal/temporaltest/server", dir, addr)
-	cmd.Stderr = os.Stderr
+	cmd.Args = append(cmd.Args, dir, addr)
+	cmd.Stderr = stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -70,6 +91,12 @@ func (s *Server) Kill() {
 	_ = s.cmd.Wait()
 	_ = s.stdin.Close()
 }
+
+// Pause stops the server where it is (SIGSTOP), until Resume.
+func (s *Server) Pause() error { return syscall.Kill(s.pid, syscall.SIGSTOP) }
+
+// Resume lets a paused server go on.
+func (s *Server) Resume() error { return syscall.Kill(s.pid, syscall.SIGCONT) }
 
 // Main runs the tests of a package with one server between them: call it from
 // TestMain, exit with what it returns.
