@@ -6,11 +6,16 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxInputsBytes bounds the outstanding requests of a task, which have to fit
 // in a workflow memo together with everything else it holds.
 const MaxInputsBytes = 128 << 10
+
+// maxAgainBytes bounds them once there are reasons in them why they are made
+// again.
+const maxAgainBytes = 2 * MaxInputsBytes
 
 // maxRefused is how many unacceptable answers to one request are taken before
 // the tool is told that there is none.
@@ -71,6 +76,7 @@ func (m *Machine) Withdraw(now time.Time, toolKey string) {
 		return
 	}
 	delete(m.Asked, m.State.Inputs[i].Key)
+	delete(m.Refused, toolKey)
 	m.setInputs(now, slices.Delete(slices.Clone(m.State.Inputs), i, i+1))
 }
 
@@ -141,8 +147,9 @@ func (m *Machine) Answer(now time.Time, key string, response json.RawMessage) bo
 
 // Refuse takes in that the response to a request is not acceptable, and why,
 // and reports whether it was used as Answer does. The request is put to the
-// client again, under a new key and with the reason; after a few times the
-// tool is told that the client cancelled it.
+// client again, under a new key and with the reason; after a few times, or when
+// there is no more room for reasons, the tool is told that the client cancelled
+// it.
 func (m *Machine) Refuse(now time.Time, key, reason string) bool {
 	i := m.outstanding(key)
 	if i < 0 {
@@ -151,18 +158,19 @@ func (m *Machine) Refuse(now time.Time, key, reason string) bool {
 	toolKey := m.Asked[key]
 	refusal := m.Refused[toolKey]
 	if refusal.Count++; refusal.Count == maxRefused {
-		return m.Answer(now, key, unacceptable(reason))
+		return m.Answer(now, key, unacceptable(refusal.Count, reason))
 	}
 	inputs := slices.Clone(m.State.Inputs)
 	if refusal.Count == 1 {
 		refusal.Message = messageOf(inputs[i])
 	}
-	again := m.issue(toolKey)
-	if m.Asked == nil {
-		m.Asked = map[string]string{}
+	inputs[i].Params = askAgain(inputs[i], refusal.Message, reason)
+	if inputsSize(inputs) > maxAgainBytes {
+		return m.Answer(now, key, unacceptable(refusal.Count, reason))
 	}
-	m.Asked[again] = toolKey
-	inputs[i] = InputRequest{Key: again, Method: inputs[i].Method, Params: askAgain(inputs[i], refusal.Message, reason)}
+	inputs[i].Key = m.issue(toolKey)
+	delete(m.Asked, key)
+	m.Asked[inputs[i].Key] = toolKey
 	if m.Refused == nil {
 		m.Refused = map[string]Refusal{}
 	}
@@ -198,10 +206,10 @@ func (m *Machine) setInputs(now time.Time, inputs []InputRequest) {
 
 // unacceptable is the answer the tool gets to a request whose client did not
 // find an acceptable one.
-func unacceptable(reason string) json.RawMessage {
+func unacceptable(times int, reason string) json.RawMessage {
 	answer, err := json.Marshal(map[string]any{"action": "cancel", "error": RPCError{
 		Code:    CodeInvalidParams,
-		Message: fmt.Sprintf("the client's answer was not acceptable %d times, at last because %s", maxRefused, reason),
+		Message: fmt.Sprintf("the client's answers (%d) were not acceptable, the last because %s", times, reason),
 	}})
 	if err != nil {
 		panic(err) // strings and integers can always be encoded
@@ -269,11 +277,17 @@ func (in InputRequest) Text() string {
 	}
 }
 
-// inputMessage tells people what a task waits for.
+// inputMessage tells people what a task waits for. It reads no more of the
+// requests, of which there may be thousands, than it has room for.
 func inputMessage(inputs []InputRequest) string {
-	var asks []string
+	const most = 500 // characters
+	text, sep := "Waiting for input: ", ""
 	for _, in := range inputs {
-		asks = append(asks, in.Text())
+		text += sep + in.Text()
+		sep = "; "
+		if len(text) > most*utf8.UTFMax {
+			break
+		}
 	}
-	return clip("Waiting for input: "+strings.Join(asks, "; "), 500)
+	return clip(text, most)
 }

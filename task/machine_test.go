@@ -2,13 +2,11 @@ package task_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 
 	"github.com/longhaul-mcp/longhaul/task"
 )
@@ -151,6 +149,43 @@ func TestMachine(t *testing.T) {
 		}
 	})
 
+	t.Run("a request that was taken back can be made again, and refused as often", func(t *testing.T) {
+		m := setup(t)
+		for range 2 {
+			if err := m.Ask(epoch, elicit("a"), allCaps); err != nil || !m.Asking("a") {
+				t.Fatalf("not asked: %v", err)
+			}
+			for range 2 {
+				m.Refuse(epoch, m.State.Inputs[0].Key, "of its colour")
+			}
+			m.Withdraw(epoch, "a")
+		}
+	})
+
+	// Temporal would refuse a memo above 2 MiB, and the workflow task with it,
+	// again and again.
+	t.Run("refused answers do not make the state outgrow its memo", func(t *testing.T) {
+		m := setup(t)
+		var many task.RoundResult
+		for i := range 500 {
+			in := elicit(strconv.Itoa(i))
+			in.Params = json.RawMessage(`{"message":"<<<<<<"}`)
+			many.Inputs = append(many.Inputs, in)
+		}
+		m.RoundEnded(epoch, many, allCaps)
+		for _, in := range m.State.Inputs {
+			if !m.Refuse(epoch, in.Key, strings.Repeat("<", 1000)) {
+				t.Fatalf("the answer to %q was not used", in.Key)
+			}
+		}
+		if state, err := json.Marshal(m.State); err != nil || len(state) > 2<<20-16<<10 {
+			t.Errorf("the state takes %d bytes (%v)", len(state), err)
+		}
+		if again, given := len(m.State.Inputs), len(m.Answers); again == 0 || again+given != len(many.Inputs) {
+			t.Errorf("%d of %d requests are made again, %d answered", again, len(many.Inputs), given)
+		}
+	})
+
 	t.Run("time does not run backwards", func(t *testing.T) {
 		m := setup(t)
 		m.RoundEnded(epoch.Add(time.Hour), asks("a"), allCaps)
@@ -158,116 +193,5 @@ func TestMachine(t *testing.T) {
 		if !m.State.UpdatedAt.Equal(epoch.Add(time.Hour)) {
 			t.Errorf("updated at %s", m.State.UpdatedAt)
 		}
-	})
-}
-
-// TestMachineProperties drives the machine with random events and checks what
-// must hold whatever happens (2025-11-25, tasks, "Task Status Lifecycle" and
-// "Task Cancellation"; ext-tasks, "Task Update Requests").
-func TestMachineProperties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		m := task.NewMachine(epoch)
-		now := epoch
-		issued := map[string]bool{}
-		answered := map[string]string{}
-		var ended *task.Outcome
-		before := m.State
-
-		check := func(*rapid.T) {
-			after := m.State
-			if after.Status != before.Status && !before.Status.CanBecome(after.Status) {
-				t.Fatalf("%s became %s", before.Status, after.Status)
-			}
-			if !reflect.DeepEqual(after, before) && after.Rev <= before.Rev {
-				t.Fatalf("the state changed without a new revision: %+v, %+v", before, after)
-			}
-			if (after.Status == task.StatusInputRequired) != (len(after.Inputs) > 0) {
-				t.Fatalf("%s with %d inputs", after.Status, len(after.Inputs))
-			}
-			if (m.Outcome != nil) != after.Status.Terminal() || (after.Outcome != nil) != after.Status.Terminal() {
-				t.Fatalf("%s with outcome %+v", after.Status, m.Outcome)
-			}
-			if ended != nil && !reflect.DeepEqual(m.Outcome, ended) {
-				t.Fatalf("the outcome changed from %+v to %+v", ended, m.Outcome)
-			}
-			for _, in := range after.Inputs {
-				if _, ok := answered[in.Key]; ok {
-					t.Fatalf("key %q was answered and is outstanding again", in.Key)
-				}
-			}
-			ended, before = m.Outcome, after
-
-			// Continue-as-new must change nothing.
-			data, err := json.Marshal(m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var copied task.Machine
-			if err := json.Unmarshal(data, &copied); err != nil {
-				t.Fatal(err)
-			}
-			m = &copied
-		}
-
-		t.Repeat(map[string]func(*rapid.T){
-			"": check,
-			"begin": func(t *rapid.T) {
-				if m.Next() != task.StepRun {
-					t.Skip("no round wanted")
-				}
-				if _, _, _ = m.BeginRound(); m.Next() != task.StepAwaitRound {
-					t.Fatalf("step %d after BeginRound", m.Next())
-				}
-			},
-			"round ends": func(t *rapid.T) {
-				if !m.Running {
-					t.Skip("no round running")
-				}
-				r := rapid.SampledFrom([]task.RoundResult{
-					{Result: json.RawMessage(`{}`)},
-					{Error: &task.RPCError{Code: -32000, Message: "no"}},
-					{Unknown: "lost"},
-					{NeedsInput: true},
-					asks("a"), asks("b", "a"), asks("a#2", "a"), asks("a", "b", "c"),
-				}).Draw(t, "result")
-				wasOut := m.Outcome == nil
-				m.RoundEnded(now, r, allCaps)
-				if wasOut {
-					for _, in := range m.State.Inputs {
-						if issued[in.Key] {
-							t.Fatalf("key %q issued twice", in.Key)
-						}
-						issued[in.Key] = true
-					}
-				}
-			},
-			"answer": func(t *rapid.T) {
-				key := rapid.SampledFrom([]string{"a", "b", "c", "a#2", "a#3", "nobody"}).Draw(t, "key")
-				value := fmt.Sprintf(`{"v":%d}`, rapid.Int().Draw(t, "value"))
-				if m.Answer(now, key, json.RawMessage(value)) {
-					if _, twice := answered[key]; twice || !issued[key] {
-						t.Fatalf("answer to %q used (issued %v, answered before %v)", key, issued[key], twice)
-					}
-					answered[key] = value
-				}
-			},
-			"cancel": func(t *rapid.T) {
-				wasEnded := m.Outcome != nil
-				m.Cancel(now, rapid.SampledFrom([]string{"", "why"}).Draw(t, "reason"))
-				if !wasEnded && m.State.Status != task.StatusCancelled {
-					t.Fatalf("status %s after a cancel", m.State.Status)
-				}
-			},
-			"expire": func(*rapid.T) { m.Expire(now, time.Hour) },
-			"lose": func(t *rapid.T) {
-				if !m.Running {
-					t.Skip("no round running")
-				}
-				m.Lose(now, "worker lost")
-			},
-			"clock": func(t *rapid.T) {
-				now = now.Add(time.Duration(rapid.IntRange(-1000, 1000).Draw(t, "ms")) * time.Millisecond)
-			},
-		})
 	})
 }
