@@ -42,8 +42,9 @@ func (t *run) awaitAnswer(ctx workflow.Context, request task.InputRequest) (task
 	}
 	t.project()
 	// It is no longer outstanding when it was answered, and when the round or
-	// the task ended.
-	err := workflow.Await(ctx, func() bool { return !t.machine.Asking(request.Key) })
+	// the task ended; the end of the round may ask under the same key.
+	round := t.machine.Round
+	err := workflow.Await(ctx, func() bool { return !t.asks(round) || !t.machine.Asking(request.Key) })
 	switch answer, ok := t.machine.Answered(request.Key); {
 	case err != nil:
 		t.machine.Withdraw(t.now(), request.Key)

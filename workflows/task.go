@@ -128,8 +128,11 @@ func (t *run) run() (*task.Outcome, error) {
 		t.takeEvents()
 		switch t.machine.Next() {
 		case task.StepRun:
-			if t.machine.Delay() > 0 && !t.pause(t.machine.Delay()) {
-				continue
+			if t.machine.Delay() > 0 {
+				t.project() // what the round asked is not asked any more
+				if !t.pause(t.machine.Delay()) {
+					continue
+				}
 			}
 			if t.next != nil || workflow.GetInfo(t.ctx).GetContinueAsNewSuggested() {
 				return nil, t.continueAsNew()
@@ -274,10 +277,11 @@ func (t *run) awaitEvent(summary string) error {
 	return err
 }
 
-// pause waits before the next round and reports whether it may start.
+// pause waits before the next round, but not beyond the task's time, and
+// reports whether it may start.
 func (t *run) pause(d time.Duration) bool {
 	ok, err := workflow.AwaitWithOptions(t.ctx, workflow.AwaitOptions{
-		Timeout:      d,
+		Timeout:      max(min(d, t.timeLeft()), 0),
 		TimerOptions: workflow.TimerOptions{Summary: "The tool asked to be called again later"},
 	}, t.eventPending)
 	return err == nil && !ok
