@@ -61,7 +61,7 @@ func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // A round whose upstream made a task of the call is not lost with its worker:
 // the next attempt rejoins that task, though the tool may not be run again.
 func TestRejoin(t *testing.T) {
-	begin := func(t *testing.T) (*tasked, *fixture, client.WorkflowRun) {
+	begin := func(t *testing.T, ttl time.Duration) (*tasked, *fixture, client.WorkflowRun) {
 		s := &tasked{polled: make(chan struct{}, 1)}
 		web := httptest.NewServer(s)
 		t.Cleanup(web.Close)
@@ -72,7 +72,7 @@ func TestRejoin(t *testing.T) {
 		f := setup(t, temporalAddr, none, server)
 		run, err := f.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: uuid.NewString(), TaskQueue: f.queue},
 			task.WorkflowTask, task.StartInput{
-				Card: task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: time.Hour.Milliseconds()},
+				Card: task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: ttl.Milliseconds()},
 			})
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ func TestRejoin(t *testing.T) {
 	}
 
 	t.Run("after the worker stopped", func(t *testing.T) {
-		s, f, run := begin(t)
+		s, f, run := begin(t, time.Hour)
 		f.worker.Stop()
 		s.done.Store(true)
 		f.startWorker(t)
@@ -92,7 +92,7 @@ func TestRejoin(t *testing.T) {
 	})
 
 	t.Run("after the worker was lost", func(t *testing.T) {
-		s, f, run := begin(t)
+		s, f, run := begin(t, time.Hour)
 		// What Temporal does when the heartbeats of a dead worker time out.
 		d, err := f.client.DescribeWorkflowExecution(t.Context(), run.GetID(), "")
 		if err != nil || len(d.GetPendingActivities()) != 1 {
@@ -110,13 +110,24 @@ func TestRejoin(t *testing.T) {
 	})
 
 	t.Run("but a cancel reaches it", func(t *testing.T) {
-		s, f, run := begin(t)
+		s, f, run := begin(t, time.Hour)
 		if err := f.client.SignalWorkflow(t.Context(), run.GetID(), "", task.SignalCancel, task.CancelSignal{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := run.Get(t.Context(), nil); err == nil {
 			t.Error("it was not cancelled")
 		}
+		if s.cancels.Load() != 1 {
+			t.Errorf("%d cancels", s.cancels.Load())
+		}
+	})
+
+	t.Run("and so does the end of the task's time", func(t *testing.T) {
+		s, f, run := begin(t, 1500*time.Millisecond)
+		if o := f.failure(t, run); o.Kind != task.OutcomeExpired {
+			t.Errorf("outcome %+v", o)
+		}
+		f.worker.Stop() // when the round has ended
 		if s.cancels.Load() != 1 {
 			t.Errorf("%d cancels", s.cancels.Load())
 		}

@@ -87,6 +87,7 @@ func (r *Rounds) Register(reg Registry) {
 var (
 	errCancelled = errors.New("the task was cancelled")
 	errTimeout   = errors.New("the tool's timeout is over")
+	errExpired   = errors.New("the task's time is over")
 	// After these a task that the upstream has made of the call may still be
 	// rejoined.
 	errAbandoned = fmt.Errorf("nobody waits for this round any more: %w", upstream.ErrLeave)
@@ -97,6 +98,7 @@ var (
 // [activity.ErrResultPending].
 func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResult, error) {
 	info := activity.GetInfo(ctx)
+	info.Deadline = deadline(info)
 	log := r.logger.With("task_id", info.WorkflowExecution.ID, "run_id", info.WorkflowExecution.RunID,
 		"tool", in.Tool, "round", in.Round, "attempt", info.Attempt)
 
@@ -111,7 +113,8 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 		// The attempt before was lost with its worker.
 		result := task.RoundResult{Unknown: "The outcome is unknown: the worker that ran the tool was lost, and the tool may not be run twice."}
 		logEnd(log, result, nil)
-		return result, nil
+		r.deliver(context.WithoutCancel(ctx), info, result, nil, log)
+		return task.RoundResult{}, activity.ErrResultPending
 	}
 
 	call, stop := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -119,7 +122,13 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	b := &beat{
 		temporal: r.temporal, token: info.TaskToken, heartbeat: last,
 		onCancel: func() { stop(errCancelled) },
-		onGone:   func() { stop(errAbandoned) },
+		onGone: func() {
+			if !info.Deadline.IsZero() && time.Until(info.Deadline) < time.Second {
+				stop(errExpired) // Temporal was a moment earlier.
+				return
+			}
+			stop(errAbandoned)
+		},
 	}
 	var wg sync.WaitGroup
 	done := make(chan struct{})
@@ -135,6 +144,15 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	r.deliver(context.WithoutCancel(ctx), info, result, err, log)
 	//failpoint:round-reported
 	return task.RoundResult{}, activity.ErrResultPending
+}
+
+// deadline is when Temporal ends the round, as a time to wait from now on. The
+// SDK's own is a time by Temporal's clock, and this machine's may be wrong.
+func deadline(info activity.Info) time.Time {
+	if info.ScheduleToCloseTimeout == 0 {
+		return info.Deadline
+	}
+	return time.Now().Add(info.ScheduleToCloseTimeout - info.StartedTime.Sub(info.ScheduledTime))
 }
 
 // logEnd leaves a line per round for whoever looks for a task in the logs.
@@ -170,7 +188,7 @@ func (r *Rounds) watchStop(ctx context.Context, p task.Policy, b *beat, stop con
 func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInput, b *beat) (task.RoundResult, error) {
 	if !info.Deadline.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, info.Deadline, errAbandoned)
+		ctx, cancel = context.WithDeadlineCause(ctx, info.Deadline, errExpired)
 		defer cancel()
 	}
 	ctx, stop := context.WithCancelCause(ctx)
@@ -262,7 +280,7 @@ func failure(message string) task.RoundResult {
 // deliver reports the end of the round until Temporal has it or does not want
 // it, at the latest until the round's deadline, at which Temporal ends it.
 func (r *Rounds) deliver(ctx context.Context, info activity.Info, result task.RoundResult, failed error, log *slog.Logger) {
-	if errors.Is(failed, errAbandoned) {
+	if errors.Is(failed, errAbandoned) || errors.Is(failed, errExpired) {
 		return
 	}
 	if !info.Deadline.IsZero() {

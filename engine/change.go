@@ -92,7 +92,7 @@ func (e *Engine) Cancel(ctx context.Context, ref task.Ref, reason string) (*task
 		if err := e.terminate(ctx, r); err != nil {
 			return nil, err
 		}
-		if r, err = e.describeOwned(ctx, ref); err != nil {
+		if r, err = e.describeKnown(ctx, ref); err != nil {
 			return nil, err
 		}
 	}
@@ -129,7 +129,7 @@ func (e *Engine) signal(ctx context.Context, ref task.Ref, name string, payload 
 		return err
 	}
 	// Temporal says "not found" of a closed workflow too.
-	if _, err := e.describeOwned(ctx, ref); err != nil {
+	if _, err := e.describeKnown(ctx, ref); err != nil {
 		return err
 	}
 	return task.ErrTerminal
@@ -144,7 +144,7 @@ func (e *Engine) awaitEnd(ctx context.Context, ref task.Ref) (*reading, error) {
 	pause := time.NewTicker(40 * time.Millisecond)
 	defer pause.Stop()
 	for {
-		r, err := e.describeOwned(ctx, ref)
+		r, err := e.describeKnown(ctx, ref)
 		if err != nil {
 			return nil, err
 		}

@@ -32,9 +32,10 @@ const (
 	workflowTaskTimeout = 3 * time.Second
 
 	// cleanupBound is what the workflow may take beyond the TTL to end an
-	// expired or cancelled round by itself. After it Temporal times the
+	// expired round by itself, besides the time that its tool was given for that;
+	// it is longer than what tools have by default. After it Temporal times the
 	// workflow out, which is also what happens if no worker ever comes.
-	cleanupBound = time.Minute
+	cleanupBound = 2 * time.Minute
 )
 
 // creation is a task this process created.
@@ -121,7 +122,7 @@ func (e *Engine) startOptions(in task.StartInput, state task.State) client.Start
 	summary, details := describeCall(in.Card, in.Arguments)
 	return client.StartWorkflowOptions{
 		TaskQueue:                e.o.TaskQueue,
-		WorkflowExecutionTimeout: in.Card.TTL() + max(cleanupBound, 2*in.Policy.Cleanup()),
+		WorkflowExecutionTimeout: in.Card.TTL() + in.Policy.Cleanup() + cleanupBound,
 		WorkflowTaskTimeout:      workflowTaskTimeout,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,

@@ -134,6 +134,19 @@ func TestCreate(t *testing.T) {
 		}
 	})
 
+	t.Run("leaves Temporal an end in case no worker ever comes", func(t *testing.T) {
+		f := setup(t)
+		ref := f.create(func(r *task.CreateRequest) { r.Policy.CleanupMillis = (10 * time.Minute).Milliseconds() })
+		d, err := f.client.DescribeWorkflowExecution(t.Context(), ref.ID, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The lifetime, the tool's own time to clean up, and something for the rest.
+		if got := d.GetExecutionConfig().GetWorkflowExecutionTimeout().AsDuration(); got != time.Hour+10*time.Minute+2*time.Minute {
+			t.Errorf("after %s", got)
+		}
+	})
+
 	t.Run("ends a decided task without a round", func(t *testing.T) {
 		f := setup(t)
 		f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) {

@@ -99,7 +99,9 @@ type Options struct {
 	MaxWatches int
 	// Logger gets what no caller is told. Default: nothing is logged.
 	Logger *slog.Logger
-	// Now is the clock for creation and expiry. Default [time.Now].
+	// Now is the clock by which tasks say that they were created, and by which
+	// ended ones are no longer read. When a task expires is decided by Temporal's.
+	// Default [time.Now].
 	Now func() time.Time
 }
 

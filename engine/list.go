@@ -55,7 +55,7 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 		Namespace:     e.o.Namespace,
 		PageSize:      int32(size),
 		NextPageToken: at.Temporal,
-		Query: fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND %s > '%s' AND ExecutionStatus != 'ContinuedAsNew'",
+		Query: fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND (ExecutionStatus = 'Running' OR %s > '%s' AND ExecutionStatus != 'ContinuedAsNew')",
 			task.WorkflowTask, task.SearchOwner, owner,
 			task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano)),
 	})

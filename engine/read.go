@@ -127,22 +127,30 @@ func (e *Engine) read(ctx context.Context, ref task.Ref) (*reading, error) {
 }
 
 // describeOwned is describe for a caller: a foreign task is not found, and
-// neither is one whose time and grace are over, except that its owner learns why.
+// neither is an ended one whose time and grace are over, except that its owner
+// learns why. That is by this process's clock, so it hides nothing that runs.
 func (e *Engine) describeOwned(ctx context.Context, ref task.Ref) (*reading, error) {
+	r, err := e.describeKnown(ctx, ref)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.closed() && e.o.Now().After(r.card.CreatedAt.Add(r.card.TTL()+e.o.Grace)):
+		return nil, task.ErrExpired
+	}
+	return r, nil
+}
+
+// describeKnown is describeOwned for a task that was there a moment ago: however
+// it ended since, that is what became of it.
+func (e *Engine) describeKnown(ctx context.Context, ref task.Ref) (*reading, error) {
 	r, err := e.describe(ctx, ref.ID, ref.Held)
 	switch {
 	case err != nil:
 		return nil, err
 	case r.card.OwnerHash != ref.Owner.Hash():
 		return nil, task.ErrNotFound
-	case e.gone(r.card):
-		return nil, task.ErrExpired
 	}
 	return r, nil
-}
-
-func (e *Engine) gone(c task.Card) bool {
-	return e.o.Now().After(c.CreatedAt.Add(c.TTL() + e.o.Grace))
 }
 
 // describe reads the newest run of a task from Temporal.
@@ -163,7 +171,7 @@ func (e *Engine) describe(ctx context.Context, id string, held bool) (*reading, 
 	case r.held != held:
 		return nil, task.ErrNotFound
 	}
-	if r.state.Rev > 1 && e.o.Now().Sub(r.state.UpdatedAt) < attendedFor {
+	if r.state.Rev > 1 && e.o.Now().Sub(r.state.UpdatedAt).Abs() < attendedFor {
 		e.attended.put(r.queue, struct{}{}) // only a worker can have changed the state
 	}
 	r.pending = d.GetPendingWorkflowTask()

@@ -384,11 +384,17 @@ func TestExpiry(t *testing.T) {
 		o.Grace = time.Minute
 		o.Now = func() time.Time { return now }
 	})
+	f.work(askOnce)
 	now = time.Now()
 	ref := f.create(withKey(t.Name()))
+	f.await(ref, inputRequired)
+	if _, err := f.Cancel(t.Context(), ref, ""); err != nil {
+		t.Fatal(err)
+	}
+	f.awaitClosed(ref)
 
 	now = now.Add(time.Hour + 30*time.Second)
-	if got := f.get(ref); got.Status != task.StatusWorking {
+	if got := f.get(ref); got.Status != task.StatusCancelled {
 		t.Errorf("within the grace: %+v", got)
 	}
 
@@ -399,13 +405,65 @@ func TestExpiry(t *testing.T) {
 	wantError(t, err, task.ErrExpired)
 	_, err = f.Get(t.Context(), task.Ref{ID: ref.ID, Owner: "bob"})
 	wantError(t, err, task.ErrNotFound)
-	page, err := f.List(t.Context(), task.ListRequest{Owner: owner, PageSize: 1000})
+	eventually(t, "the list leaves it out", func() bool { return f.listed(ref) == nil })
+}
+
+// listed is a task in its owner's list, or nil.
+func (f *fixture) listed(ref task.Ref) *task.Task {
+	f.t.Helper()
+	page, err := f.List(f.t.Context(), task.ListRequest{Owner: ref.Owner, PageSize: 1000})
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	if find(page.Tasks, ref.ID) != nil {
-		t.Error("an expired task is listed")
+	return find(page.Tasks, ref.ID)
+}
+
+// What runs is there, whatever this process's clock says, and whatever that of
+// the process said which created it.
+func TestClockThatJumps(t *testing.T) {
+	for name, jump := range map[string]struct{ created, read time.Duration }{
+		"ahead since the creation":  {0, 24 * time.Hour},
+		"behind since the creation": {0, -24 * time.Hour},
+		"ahead at the creation":     {24 * time.Hour, 0},
+		"behind at the creation":    {-24 * time.Hour, 0},
+	} {
+		t.Run("a day "+name, func(t *testing.T) {
+			at := func(jump time.Duration) func(*engine.Options) {
+				return func(o *engine.Options) { o.Now = func() time.Time { return time.Now().Add(jump) } }
+			}
+			creator := setup(t, at(jump.created))
+			f := setup(t, at(jump.read))
+			ref := creator.create(func(r *task.CreateRequest) { r.Owner = task.Owner(t.Name()) })
+			if got := f.get(ref); got.Status != task.StatusWorking {
+				t.Errorf("with no worker: %+v", got)
+			}
+			eventually(t, "it is listed", func() bool { return f.listed(ref) != nil })
+
+			f.work(askOnce)
+			asks := f.await(ref, inputRequired)
+			if err := f.Answer(t.Context(), ref, answers(asks.Inputs[0].Key)); err != nil {
+				t.Fatal(err)
+			}
+			if got := creator.await(ref, terminal); got.Status != task.StatusCompleted {
+				t.Errorf("answered: %+v", got)
+			}
+
+			cancelled := creator.create(func(r *task.CreateRequest) { r.Owner = ref.Owner })
+			f.await(cancelled, inputRequired)
+			if got, err := f.Cancel(t.Context(), cancelled, ""); err != nil || got.Status != task.StatusCancelled {
+				t.Errorf("cancelled: %+v, %v", got, err)
+			}
+		})
 	}
+
+	t.Run("a task's time is over when Temporal says so", func(t *testing.T) {
+		f := setup(t, func(o *engine.Options) { o.Now = func() time.Time { return time.Now().Add(24 * time.Hour) } })
+		f.work(askOnce)
+		ref := f.create(func(r *task.CreateRequest) { r.TTL = 300 * time.Millisecond })
+		if got := f.await(ref, terminal); got.Outcome.Kind != task.OutcomeExpired {
+			t.Errorf("%+v", got)
+		}
+	})
 }
 
 func TestTemporalAway(t *testing.T) {

@@ -6,7 +6,9 @@ import (
 )
 
 // Card is the part of a task that never changes, kept in the memo from the
-// start, so that a task can be read before any worker has seen it.
+// start, so that a task can be read before any worker has seen it. CreatedAt is
+// by the clock of the process that made it, which may be wrong: when the task's
+// time is over is decided by Temporal's (see [StartInput].Started).
 type Card struct {
 	Tool      string    `json:"tool"`
 	ArgsHash  string    `json:"argsHash"`
@@ -15,7 +17,7 @@ type Card struct {
 	TTLMillis int64     `json:"ttlMs"`
 }
 
-// TTL is the task's lifetime, counted from CreatedAt.
+// TTL is the task's lifetime.
 func (c Card) TTL() time.Duration { return time.Duration(c.TTLMillis) * time.Millisecond }
 
 // State is the part of a task that changes, kept in the memo and upserted in
@@ -70,8 +72,11 @@ type StartInput struct {
 	// Workflow, if set, names the workflow function that the tool is: it runs in
 	// place of rounds.
 	Workflow string `json:"workflow,omitempty"`
-	// Resume is the machine of the run before, after continue-as-new.
-	Resume *Machine `json:"resume,omitempty"`
+	// Resume is the machine of the run before, after continue-as-new, and Started
+	// when the first run began by Temporal's clock: the task's time counts from
+	// then.
+	Resume  *Machine  `json:"resume,omitempty"`
+	Started time.Time `json:"started,omitzero"`
 }
 
 // Policy is how rounds of a tool are run.

@@ -103,6 +103,9 @@ func newRun(ctx workflow.Context, in task.StartInput) *run {
 	t.ctx, _ = workflow.NewDisconnectedContext(ctx)
 	if t.machine == nil {
 		t.machine = task.NewMachine(in.Card.CreatedAt)
+		t.in.Started = workflow.GetInfo(ctx).WorkflowStartTime
+	} else if t.in.Started.IsZero() {
+		t.in.Started = in.Card.CreatedAt // of a run whose predecessor did not say
 	}
 	t.projected = t.machine.State
 	return t
@@ -372,7 +375,7 @@ var searchStatus = temporal.NewSearchAttributeKeyKeyword(task.SearchStatus)
 func (t *run) expire() { t.machine.Expire(t.now(), t.in.Card.TTL()) }
 
 func (t *run) timeLeft() time.Duration {
-	return t.in.Card.CreatedAt.Add(t.in.Card.TTL()).Sub(t.now())
+	return t.in.Started.Add(t.in.Card.TTL()).Sub(t.now())
 }
 
 func (t *run) now() time.Time { return workflow.Now(t.ctx) }

@@ -160,11 +160,59 @@ func TestTask(t *testing.T) {
 		}
 	})
 
-	t.Run("expires before the first round", func(t *testing.T) {
+	t.Run("expires before a later run's first round", func(t *testing.T) {
 		x := setup(t, done)
+		x.in.Resume, x.in.Started = task.NewMachine(epoch), epoch
 		x.SetStartTime(epoch.Add(2 * time.Hour))
 		if o := x.run(t); o.Kind != task.OutcomeExpired {
 			t.Errorf("outcome %+v", o)
+		}
+	})
+
+	for name, off := range map[string]time.Duration{"ahead": 24 * time.Hour, "behind": -24 * time.Hour} {
+		t.Run("expires by Temporal's clock, with its creator's a day "+name, func(t *testing.T) {
+			x := setup(t, confirm)
+			x.in.Card.CreatedAt = epoch.Add(off)
+			if o := x.run(t); o.Kind != task.OutcomeExpired {
+				t.Errorf("outcome %+v", o)
+			}
+			if got := x.Now().Sub(epoch); got < time.Hour || got > time.Hour+time.Minute {
+				t.Errorf("expired after %s", got)
+			}
+		})
+	}
+
+	t.Run("has its time from the first of its runs", func(t *testing.T) {
+		x := setup(t, confirm)
+		x.SetContinueAsNewSuggested(true)
+		x.in.Card.CreatedAt = epoch.Add(24 * time.Hour)
+		x.ExecuteWorkflow(task.WorkflowTask, x.in)
+		var next *workflow.ContinueAsNewError
+		if err := x.GetWorkflowError(); !errors.As(err, &next) {
+			t.Fatalf("the workflow ended with %v", err)
+		}
+		y := setup(t, confirm)
+		if err := converter.GetDefaultDataConverter().FromPayloads(next.Input, &y.in); err != nil {
+			t.Fatal(err)
+		}
+		y.SetStartTime(epoch.Add(30 * time.Minute))
+		if o := y.run(t); o.Kind != task.OutcomeExpired {
+			t.Errorf("outcome %+v", o)
+		}
+		if got := y.Now().Sub(epoch); got < time.Hour || got > time.Hour+time.Minute {
+			t.Errorf("expired after %s", got)
+		}
+	})
+
+	t.Run("of a run before that did not say when it began, by the card", func(t *testing.T) {
+		x := setup(t, confirm)
+		x.in.Resume = task.NewMachine(epoch)
+		x.SetStartTime(epoch.Add(30 * time.Minute))
+		if o := x.run(t); o.Kind != task.OutcomeExpired {
+			t.Errorf("outcome %+v", o)
+		}
+		if got := x.Now().Sub(epoch); got < time.Hour || got > time.Hour+time.Minute {
+			t.Errorf("expired after %s", got)
 		}
 	})
 
