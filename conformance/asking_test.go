@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/longhaul-mcp/longhaul"
-	_ "github.com/longhaul-mcp/longhaul/devserver"
+	_ "github.com/longhaul-mcp/longhaul/internal/temporaltest/embedded"
 	"github.com/longhaul-mcp/longhaul/upstream"
 	"github.com/longhaul-mcp/longhaul/workflowtool"
 )

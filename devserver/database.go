@@ -17,7 +17,6 @@ import (
 	"go.temporal.io/server/common/persistence/sql/sqlplugin"
 	"go.temporal.io/server/common/persistence/sql/sqlplugin/sqlite" // also registers the database/sql driver
 	sqliteschema "go.temporal.io/server/schema/sqlite"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 const (
@@ -226,15 +225,4 @@ func sqlConfig(path string) (*config.SQL, error) {
 			"setup": strconv.FormatUint(uint64(info.Sys().(*syscall.Stat_t).Ino), 10),
 		},
 	}, nil
-}
-
-// createNamespace does nothing if the namespace exists. It writes to the database directly, which
-// makes the namespace known to the server from the first moment.
-func createNamespace(store *config.SQL, o Options) error {
-	namespace, err := sqliteschema.NewNamespaceConfig(clusterName, o.Namespace, false, o.SearchAttributes)
-	if err != nil {
-		return err
-	}
-	namespace.Detail.Config.Retention = durationpb.New(o.Retention)
-	return sqliteschema.CreateNamespaces(store, namespace)
 }

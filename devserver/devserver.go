@@ -59,20 +59,8 @@ import (
 	"sync"
 	"time"
 
-	commonpb "go.temporal.io/api/common/v1"
-	namespacepb "go.temporal.io/api/namespace/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/api/workflowservice/v1"
-	"go.temporal.io/server/common/config"
-	"go.temporal.io/server/common/primitives"
-	"go.temporal.io/server/temporal"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
+	"github.com/longhaul-mcp/longhaul/internal/temporalserver"
 )
 
 func init() {
@@ -81,26 +69,16 @@ func init() {
 	})
 }
 
-const (
-	// stopTimeout bounds the wait for Temporal's own shutdown. That takes a second as a rule, because
-	// it gives the long polls of its own system workers that long to end.
-	stopTimeout = 15 * time.Second
-	// readyPoll is the pause between two questions whether the server is ready.
-	readyPoll = 10 * time.Millisecond
-)
-
 // Options are documented in package enginereg, so that a binary without this package can name them.
 type Options = enginereg.Options
 
 // Server is a running Temporal server, with its Web UI unless that is switched off.
 type Server struct {
-	log          *slog.Logger
-	temporalLog  *serverLog
-	lock         *dirLock
-	server       temporal.Server
-	temporalAddr string
-	ui           *uiServer
-	stop         sync.Once
+	log      *slog.Logger
+	lock     *dirLock
+	temporal *temporalserver.Server
+	ui       *uiServer
+	stop     sync.Once
 }
 
 // Start brings up Temporal and its UI on the data directory and returns when workflows can be
@@ -113,7 +91,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: o.Logger, temporalLog: newServerLog(o.Logger)}
+	s := &Server{log: o.Logger}
 	if err := s.start(ctx, o); err != nil {
 		s.Stop()
 		return nil, err
@@ -191,11 +169,11 @@ func (s *Server) start(ctx context.Context, o Options) error {
 	}
 
 	// All addresses are taken before the database is touched.
-	ports, err := reservePorts(o.TemporalAddr)
+	ports, err := temporalserver.ReservePorts(o.TemporalAddr)
 	if err != nil {
 		return err
 	}
-	defer ports.release()
+	defer ports.Release()
 	var ui net.Listener
 	if o.UIAddr != "" {
 		if ui, err = listen(enginereg.ListenerUI, o.UIAddr); err != nil {
@@ -216,118 +194,29 @@ func (s *Server) start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := createNamespace(store, o); err != nil {
-		return fmt.Errorf("create namespace %s: %w", o.Namespace, err)
+	if err := temporalserver.CreateNamespace(store, o); err != nil {
+		return err
 	}
-	hosts := ports.hosts()
-	ports.release()
-	if err := s.startTemporal(hosts, store); err != nil {
-		return fmt.Errorf("start Temporal: %w", err)
+	// One history shard, as all shards would share the one database connection.
+	s.temporal, err = temporalserver.Start(ctx, temporalserver.Options{
+		Ports: ports, Store: store, Visibility: store, Shards: 1, Namespace: o.Namespace, Logger: o.Logger,
+	})
+	if err != nil {
+		return err
 	}
-	s.temporalAddr = hosts[primitives.FrontendService]
-	if err := waitReady(ctx, s.temporalAddr, o.Namespace); err != nil {
-		return fmt.Errorf("wait for Temporal at %s: %w", s.temporalAddr, err)
+	if err := temporalserver.RaiseRetention(ctx, s.temporal.Addr(), o); err != nil {
+		return err
 	}
-	if err := raiseRetention(ctx, s.temporalAddr, o); err != nil {
-		return fmt.Errorf("set the retention of namespace %s: %w", o.Namespace, err)
-	}
-	s.temporalLog.setPhase(running)
 	if ui != nil {
-		if s.ui, err = serveUI(ui, s.temporalAddr, o.Namespace, o.UIColumns, s.log); err != nil {
+		if s.ui, err = serveUI(ui, s.temporal.Addr(), o.Namespace, o.UIColumns, s.log); err != nil {
 			return fmt.Errorf("start the Web UI: %w", err)
 		}
 	}
 	return nil
 }
 
-// startTemporal does not take a context: Temporal's start bounds itself, and interrupted half way
-// it could not be stopped again.
-func (s *Server) startTemporal(hosts hosts, store *config.SQL) (err error) {
-	defer func() {
-		// A fatal line tells more than what became of the start because of it; see serverLog.
-		fatal := s.temporalLog.fatalError()
-		if r := recover(); r != nil && r != any(fatal) {
-			panic(r)
-		}
-		if fatal != nil {
-			err = fatal
-		}
-	}()
-	server, err := newTemporal(hosts, store, s.temporalLog)
-	if err != nil {
-		return err
-	}
-	s.server = server
-	s.temporalLog.setPhase(starting)
-	return server.Start()
-}
-
-// waitReady returns when the frontend reports that it serves, knows the namespace, and reaches the
-// history service behind it.
-func waitReady(ctx context.Context, addr, namespace string) error {
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
-	for {
-		err := probe(ctx, conn, namespace)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (last answer: %w)", context.Cause(ctx), err)
-		case <-tick.C:
-		}
-	}
-}
-
-// raiseRetention is for a namespace that was made with less.
-func raiseRetention(ctx context.Context, addr string, o Options) error {
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	service := workflowservice.NewWorkflowServiceClient(conn)
-	n, err := service.DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: o.Namespace})
-	if err != nil || n.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration() >= o.Retention {
-		return err
-	}
-	_, err = service.UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
-		Namespace: o.Namespace,
-		Config:    &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: durationpb.New(o.Retention)},
-	})
-	return err
-}
-
-func probe(ctx context.Context, conn *grpc.ClientConn, namespace string) error {
-	health, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{
-		Service: workflowservice.WorkflowService_ServiceDesc.ServiceName,
-	})
-	if err != nil {
-		return err
-	}
-	if health.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return fmt.Errorf("the frontend is %s", health.GetStatus())
-	}
-	_, err = workflowservice.NewWorkflowServiceClient(conn).DescribeWorkflowExecution(ctx,
-		&workflowservice.DescribeWorkflowExecutionRequest{
-			Namespace: namespace,
-			Execution: &commonpb.WorkflowExecution{WorkflowId: "readiness-probe"},
-		})
-	var notFound *serviceerror.NotFound
-	if err = serviceerror.FromStatus(status.Convert(err)); errors.As(err, &notFound) {
-		return nil // there is no such workflow, says the history service: it is up
-	}
-	return err
-}
-
 // TemporalAddr is the host:port of the gRPC frontend, with the real port.
-func (s *Server) TemporalAddr() string { return s.temporalAddr }
+func (s *Server) TemporalAddr() string { return s.temporal.Addr() }
 
 // UIURL is the address of the Web UI, or "" if there is none.
 func (s *Server) UIURL() string {
@@ -341,36 +230,14 @@ func (s *Server) UIURL() string {
 // rule and 16 s at most; open requests are cut off. Calling it again waits for the first call.
 func (s *Server) Stop() {
 	s.stop.Do(func() {
-		s.temporalLog.setPhase(stopping)
 		if s.ui != nil {
 			s.ui.stop()
 		}
-		if !s.stopTemporal() {
-			// It may still write, so the lock stays until the process ends.
-			s.log.Warn("Temporal did not stop in time", "timeout", stopTimeout)
-			return
+		if s.temporal != nil && !s.temporal.Stop() {
+			return // It may still write, so the lock stays until the process ends.
 		}
 		if s.lock != nil {
 			s.lock.release()
 		}
 	})
-}
-
-func (s *Server) stopTemporal() bool {
-	if s.server == nil {
-		return true
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := s.server.Stop(); err != nil {
-			s.log.Warn("stopping Temporal", "error", err)
-		}
-	}()
-	select {
-	case <-done:
-		return true
-	case <-time.After(stopTimeout):
-		return false
-	}
 }

@@ -27,9 +27,9 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
-	"go.temporal.io/server/common/primitives"
 
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
+	"github.com/longhaul-mcp/longhaul/internal/temporalserver"
 )
 
 // childDir, set in the environment, makes the test binary a server on that directory until killed.
@@ -484,11 +484,6 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 
 // Temporal logs a fatal line, which would end the process, if it cannot open one of its ports.
 func TestFatalLineWhileStartingIsAnError(t *testing.T) {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lis.Close()
 	path, err := prepareDatabase(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -497,17 +492,20 @@ func TestFatalLineWhileStartingIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, err := reservePorts("127.0.0.1:0")
+	ports, err := temporalserver.ReservePorts("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	hosts := ports.hosts()
-	ports.release()
-	hosts[primitives.HistoryService] = lis.Addr().String()
-	log := slog.New(slog.DiscardHandler)
-	s := &Server{log: log, temporalLog: newServerLog(log)}
-	defer s.Stop()
-	wantLine(t, s.startTemporal(hosts, store), "listen", "address already in use")
+	ports.Release()
+	lis, err := net.Listen("tcp", ports.Frontend())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	_, err = temporalserver.Start(t.Context(), temporalserver.Options{
+		Ports: ports, Store: store, Visibility: store, Shards: 1, Namespace: "default", Logger: slog.New(slog.DiscardHandler),
+	})
+	wantLine(t, err, "listen", "address already in use")
 }
 
 func TestLogIsQuiet(t *testing.T) {

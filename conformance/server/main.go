@@ -18,7 +18,7 @@ import (
 
 	"github.com/longhaul-mcp/longhaul"
 	"github.com/longhaul-mcp/longhaul/conformance/fixture"
-	_ "github.com/longhaul-mcp/longhaul/devserver"
+	_ "github.com/longhaul-mcp/longhaul/internal/temporaltest/embedded"
 	"github.com/longhaul-mcp/longhaul/upstream"
 )
 

@@ -105,6 +105,14 @@ func Register(start StartFunc) {
 	registered.start = start
 }
 
+// Replace makes start the way to start an engine in the place of the one that is registered. It is
+// for the programs of tests.
+func Replace(start StartFunc) {
+	registered.Lock()
+	defer registered.Unlock()
+	registered.start = start
+}
+
 // Start starts the registered engine. The error is [ErrNotLinked] if there is none, an [*AddrError]
 // if an address is taken; every error is one line.
 func Start(ctx context.Context, o Options) (Engine, error) {

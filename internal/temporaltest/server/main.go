@@ -13,8 +13,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/longhaul-mcp/longhaul/devserver"
 	"github.com/longhaul-mcp/longhaul/engine"
+	"github.com/longhaul-mcp/longhaul/internal/enginereg"
+	_ "github.com/longhaul-mcp/longhaul/internal/temporaltest/embedded"
 )
 
 func main() {
@@ -27,7 +28,7 @@ func main() {
 func run(dir, addr string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	s, err := devserver.Start(ctx, devserver.Options{
+	s, err := enginereg.Start(ctx, enginereg.Options{
 		DataDir:          dir,
 		TemporalAddr:     addr,
 		SearchAttributes: engine.SearchAttributes(),

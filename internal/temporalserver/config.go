@@ -1,4 +1,4 @@
-package devserver
+package temporalserver
 
 import (
 	"net"
@@ -16,10 +16,16 @@ import (
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
 )
 
-const (
-	clusterName = "active"
-	storeName   = "sqlite"
+// ClusterName is the name of the one cluster, for the namespaces in its database.
+const ClusterName = "active"
 
+// The names of the stores in the configuration.
+const (
+	mainStore       = "main"
+	visibilityStore = "visibility"
+)
+
+const (
 	// unlimited stands for "no rate limit": far above what the machine can do, and small enough
 	// for Temporal to multiply by its burst ratios.
 	unlimited = 1_000_000
@@ -28,7 +34,7 @@ const (
 	maxPollRPS = 2000
 )
 
-// dynamicConfig is where this server differs from Temporal's defaults. The package comment says why.
+// dynamicConfig is where this server differs from Temporal's defaults. Package devserver says why.
 func dynamicConfig() dynamicconfig.StaticClient {
 	return dynamicconfig.StaticClient{
 		dynamicconfig.TransferProcessorMaxPollRPS.Key():   maxPollRPS,
@@ -57,47 +63,46 @@ func dynamicConfig() dynamicconfig.StaticClient {
 	}
 }
 
-// hosts are the host:port of Temporal's services.
-type hosts map[primitives.ServiceName]string
-
-// ports keeps addresses for Temporal's services until it starts. Temporal insists on opening its
+// Ports are addresses kept for Temporal's services until it starts. Temporal insists on opening its
 // listeners itself, so they are handed over by closing these.
-type ports map[primitives.ServiceName]net.Listener
+type Ports struct {
+	hosts     map[primitives.ServiceName]string // host:port
+	listeners []net.Listener
+}
 
-// reservePorts takes the frontend's address and free ports for the services behind it.
-func reservePorts(frontend string) (ports, error) {
-	lis, err := listen(enginereg.ListenerTemporal, frontend)
-	if err != nil {
-		return nil, err
-	}
-	p := ports{primitives.FrontendService: lis}
-	for _, name := range []primitives.ServiceName{
-		primitives.HistoryService, primitives.MatchingService, primitives.WorkerService,
+// ReservePorts takes the frontend's address, a host:port whose port may be 0, and free loopback
+// ports for the services behind it. The error is an [*enginereg.AddrError].
+func ReservePorts(frontend string) (*Ports, error) {
+	p := &Ports{hosts: make(map[primitives.ServiceName]string)}
+	for name, addr := range map[primitives.ServiceName]string{
+		primitives.FrontendService: frontend,
+		primitives.HistoryService:  "127.0.0.1:0",
+		primitives.MatchingService: "127.0.0.1:0",
+		primitives.WorkerService:   "127.0.0.1:0",
 	} {
-		if lis, err = listen(enginereg.ListenerTemporal, "127.0.0.1:0"); err != nil {
-			p.release()
-			return nil, err
+		lis, err := net.Listen("tcp", addr)
+		if err != nil {
+			p.Release()
+			return nil, &enginereg.AddrError{Listener: enginereg.ListenerTemporal, Addr: addr, Err: err}
 		}
-		p[name] = lis
+		p.listeners = append(p.listeners, lis)
+		p.hosts[name] = lis.Addr().String()
 	}
 	return p, nil
 }
 
-func (p ports) hosts() hosts {
-	h := make(hosts, len(p))
-	for name, lis := range p {
-		h[name] = lis.Addr().String()
-	}
-	return h
-}
+// Frontend is the real host:port of the gRPC frontend.
+func (p *Ports) Frontend() string { return p.hosts[primitives.FrontendService] }
 
-func (p ports) release() {
-	for _, lis := range p {
+// Release frees the ports. It may be called more than once.
+func (p *Ports) Release() {
+	for _, lis := range p.listeners {
 		lis.Close()
 	}
+	p.listeners = nil
 }
 
-func newTemporal(hosts hosts, store *config.SQL, log *serverLog) (temporal.Server, error) {
+func newTemporal(hosts map[primitives.ServiceName]string, o Options, log *serverLog) (temporal.Server, error) {
 	frontend := hosts[primitives.FrontendService]
 	services := make(map[string]config.Service, len(hosts))
 	members := make(map[primitives.ServiceName]static.Hosts, len(hosts))
@@ -112,17 +117,20 @@ func newTemporal(hosts hosts, store *config.SQL, log *serverLog) (temporal.Serve
 	cfg := &config.Config{
 		Services: services,
 		Persistence: config.Persistence{
-			DefaultStore:     storeName,
-			VisibilityStore:  storeName,
-			NumHistoryShards: 1,
-			DataStores:       map[string]config.DataStore{storeName: {SQL: store}},
+			DefaultStore:     mainStore,
+			VisibilityStore:  visibilityStore,
+			NumHistoryShards: o.Shards,
+			DataStores: map[string]config.DataStore{
+				mainStore:       {SQL: o.Store},
+				visibilityStore: {SQL: o.Visibility},
+			},
 		},
 		ClusterMetadata: &cluster.Config{
 			FailoverVersionIncrement: 10,
-			MasterClusterName:        clusterName,
-			CurrentClusterName:       clusterName,
+			MasterClusterName:        ClusterName,
+			CurrentClusterName:       ClusterName,
 			ClusterInformation: map[string]cluster.ClusterInformation{
-				clusterName: {Enabled: true, InitialFailoverVersion: 1, RPCAddress: frontend},
+				ClusterName: {Enabled: true, InitialFailoverVersion: 1, RPCAddress: frontend},
 			},
 		},
 		DCRedirectionPolicy: config.DCRedirectionPolicy{Policy: "noop"},

@@ -1,4 +1,4 @@
-package devserver
+package temporalserver
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 type phase int
 
 const (
-	building phase = iota // on the goroutine of startTemporal, which recovers
+	building phase = iota // on the goroutine of launch, which recovers
 	starting
 	running
 	stopping
@@ -30,7 +30,7 @@ const (
 // it reports every connection that it has itself closed.
 //
 // Temporal ends the process after a fatal line, which is not for a library to do while there is
-// somebody to hand an error to. While the server is built, such a line is a panic for startTemporal
+// somebody to hand an error to. While the server is built, such a line is a panic for launch
 // to recover. While it starts or stops, in goroutines of its own, it ends the goroutine, which
 // Temporal's lifecycle notices, and the error is kept for fatalError. Once it runs there is nobody
 // left to tell and Temporal has found itself unable to go on: it panics, and the data is as safe as
