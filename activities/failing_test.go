@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -19,9 +20,32 @@ import (
 // how it fails once the tool is called.
 const asServer = "ACTIVITIES_TEST_SERVER"
 
+// callsDir, set in its environment too, makes the server answer none of the
+// calls of the first deploys workers, die at the next one, and answer those after
+// it. The directory has a file for each call.
+const callsDir = "ACTIVITIES_TEST_CALLS"
+
+const deploys = 5
+
+func recordCall(dir string) int {
+	if _, err := os.CreateTemp(dir, "call"); err != nil {
+		panic(err)
+	}
+	return countCalls(dir)
+}
+
+func countCalls(dir string) int {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		panic(err)
+	}
+	return len(files)
+}
+
 // failingServer speaks just enough MCP to be listed and called.
 func failingServer(how string) {
 	lines := bufio.NewScanner(os.Stdin)
+	calls := 0
 	for lines.Scan() {
 		var m struct {
 			ID     json.RawMessage
@@ -38,6 +62,16 @@ func failingServer(how string) {
 			if how == "prints-rubbish" {
 				fmt.Println("Segmentation fault, or so")
 				continue
+			}
+			if dir := os.Getenv(callsDir); dir != "" {
+				calls = recordCall(dir)
+			}
+			if calls > deploys+1 {
+				reply(`{"content":[{"type":"text","text":"back again"}]}`)
+				continue
+			}
+			if 0 < calls && calls <= deploys {
+				continue // and never answer
 			}
 			fmt.Fprintln(os.Stderr, "out of cheese")
 			os.Exit(3)
@@ -103,5 +137,39 @@ func TestFailingTools(t *testing.T) {
 	close(end)
 	if got := resultText(t, other); got != "unimpressed" {
 		t.Errorf("the other task: %q", got)
+	}
+}
+
+// The workers that were stopped under a round do not count as failures of its
+// upstream, nor do they make its next start later.
+func TestDeploysAreNoFailuresOfTheUpstream(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	f := setup(t, temporalAddr, func(*mcp.Server) {}, upstream.Command("x", upstream.CommandOptions{
+		Command: self, Env: map[string]string{asServer: "dies", callsDir: dir},
+	}))
+	run := f.start(t, "x__dies", task.Policy{Retry: true})
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n := range deploys {
+		for countCalls(dir) <= n {
+			<-tick.C
+		}
+		f.worker.Stop()
+		d, err := f.client.DescribeWorkflowExecution(t.Context(), run.GetID(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		round := d.GetPendingActivities()[0]
+		if wait := round.GetCurrentRetryInterval().AsDuration().Round(time.Second); wait != time.Second {
+			t.Errorf("attempt %d begins %s after the one before", round.GetAttempt(), wait)
+		}
+		f.startWorker(t)
+	}
+	if got := resultText(t, run); got != "back again" {
+		t.Errorf("got %q", got)
 	}
 }

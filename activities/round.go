@@ -43,8 +43,12 @@ const (
 	// rpcTimeout bounds one call to Temporal.
 	rpcTimeout = 5 * time.Second
 	// maxAttempts is how often the upstream may be lost before the round fails
-	// for good.
+	// for good. Workers that were lost do not count.
 	maxAttempts = 5
+	// againAfter is when a round that a stopping worker gave up runs again, and
+	// the first pause after a loss of the upstream. Temporal's own delay would
+	// grow with every worker that was stopped under the round.
+	againAfter = time.Second
 	// maxCheckpoint bounds a checkpoint in bytes.
 	maxCheckpoint = 256 << 10
 )
@@ -223,15 +227,15 @@ func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInpu
 		case !errors.As(err, &lost):
 			return task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: err.Error()}}, nil
 		case attempt == maxAttempts:
-			return r.lost(lost, in.Policy, int(info.Attempt))
+			return r.lost(ctx, lost, in.Policy, b)
 		case b.latest().UpstreamTask != nil:
 			c.Resume = b.latest().UpstreamTask // which runs nothing twice
 		case lost.Sent || in.Policy.Retry:
-			return r.lost(lost, in.Policy, int(info.Attempt))
+			return r.lost(ctx, lost, in.Policy, b)
 		}
 		// Not sent, so nothing can have happened: safe to try again for any tool.
 		select {
-		case <-time.After(time.Second << (attempt - 1)):
+		case <-time.After(pause(attempt)):
 		case <-ctx.Done():
 		}
 	}
@@ -248,7 +252,8 @@ func (r *Rounds) stopped(cause error, in task.RoundInput) (task.RoundResult, err
 			Message: fmt.Sprintf("the tool did not end within its timeout of %s and was cancelled", in.Policy.Timeout()),
 		}}, nil
 	case errors.Is(cause, errStopping):
-		return task.RoundResult{}, temporal.NewApplicationError("the worker is stopping; the round will be run again", "WorkerStopping")
+		return task.RoundResult{}, temporal.NewApplicationErrorWithOptions("the worker is stopping; the round will be run again", "WorkerStopping",
+			temporal.ApplicationErrorOptions{NextRetryDelay: againAfter})
 	default:
 		return task.RoundResult{}, cause
 	}
@@ -259,12 +264,15 @@ func (r *Rounds) stopped(cause error, in task.RoundInput) (task.RoundResult, err
 //   - The tool may be run again: an error, upon which Temporal retries.
 //   - It was never reached: a plain failure, nothing has happened.
 //   - It may not, and was called: nobody can tell what happened.
-func (r *Rounds) lost(lost *upstream.LostError, p task.Policy, attempt int) (task.RoundResult, error) {
+func (r *Rounds) lost(ctx context.Context, lost *upstream.LostError, p task.Policy, b *beat) (task.RoundResult, error) {
 	switch {
-	case p.Retry && attempt < maxAttempts:
-		return task.RoundResult{}, temporal.NewApplicationErrorWithCause(lost.Error(), "UpstreamLost", lost)
 	case p.Retry:
-		return failure(fmt.Sprintf("gave up after %d attempts: %s", attempt, lost.Error())), nil
+		losses := b.upstreamLost(ctx)
+		if losses >= maxAttempts {
+			return failure(fmt.Sprintf("gave up after %d attempts: %s", losses, lost.Error())), nil
+		}
+		return task.RoundResult{}, temporal.NewApplicationErrorWithOptions(lost.Error(), "UpstreamLost",
+			temporal.ApplicationErrorOptions{Cause: lost, NextRetryDelay: pause(losses)})
 	case !lost.Sent:
 		return failure(lost.Error()), nil
 	default:
@@ -272,6 +280,9 @@ func (r *Rounds) lost(lost *upstream.LostError, p task.Policy, attempt int) (tas
 			". The tool may not be run twice, so it was not called again."}, nil
 	}
 }
+
+// pause is the wait after the nth loss of the upstream.
+func pause(n int) time.Duration { return againAfter << (n - 1) }
 
 func failure(message string) task.RoundResult {
 	return task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: message}}
@@ -352,6 +363,18 @@ func (b *beat) upstreamTask(ctx context.Context, handle json.RawMessage) {
 	b.heartbeat.UpstreamTask = handle
 	b.mu.Unlock()
 	_ = b.send(ctx) // the next one tries again, and sees to what this one is told
+}
+
+// upstreamLost counts a loss of the upstream, for the next attempt too, and
+// returns how many there were. If Temporal cannot be reached the next attempt
+// counts this one again.
+func (b *beat) upstreamLost(ctx context.Context) int {
+	b.mu.Lock()
+	b.heartbeat.UpstreamLosses++
+	n := b.heartbeat.UpstreamLosses
+	b.mu.Unlock()
+	_ = b.send(ctx)
+	return n
 }
 
 // hold makes heartbeats rarer until the returned func is called.

@@ -121,6 +121,9 @@ type Heartbeat struct {
 	// made of the round's call: the next attempt rejoins that instead of calling
 	// the tool again.
 	UpstreamTask json.RawMessage `json:"upstreamTask,omitempty"`
+	// UpstreamLosses is how often the round has lost its upstream. Attempts
+	// that were lost with their worker are not among them.
+	UpstreamLosses int `json:"upstreamLosses,omitempty"`
 }
 
 // AskInput is the argument of [UpdateAsk]: a request made by a running round.
