@@ -35,7 +35,7 @@ const (
 	// shards is Temporal's own default.
 	shards = 4
 	// maxConns bounds the connections to each database.
-	maxConns = 10
+	maxConns = 20
 )
 
 // engine is Temporal on PostgreSQL.
