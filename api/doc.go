@@ -14,7 +14,7 @@
 //	held.go      calls whose caller waits; held2026.go holds them by rounds
 //	attend.go    a 2025 stream that waits for a task and asks what it asks
 //	input.go     what tools ask, in the words of each revision
-//	listen.go    streams of change notifications
+//	listen.go    streams of change notifications; push.go the tasks' statuses on them
 //	sdk.go       everything else, answered by the MCP Go SDK
 //
 // What differs between the generations is worded in wire2025.go and

@@ -6,48 +6,66 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/longhaul-mcp/longhaul/task"
 )
 
 const metaSubscription = "io.modelcontextprotocol/subscriptionId"
 
 // listen answers subscriptions/listen (patterns/subscriptions): first the
-// acknowledgement of what will be sent, then the changes, until client or
-// server end it. Task statuses are not pushed: their ids are left out of the
-// acknowledgement, which tells the client to poll.
+// acknowledgement of what will be sent, then the tasks' current states, then
+// what changes, until client or server end it.
 func (a *API) listen(ctx context.Context, x *exchange) (any, error) {
 	filter, err := object(x.msg.params["notifications"], true)
 	if err != nil {
 		return nil, invalidParams("Invalid params: notifications must be an object")
 	}
-	honoured, err := a.honoured(x, filter)
+	wanted, err := a.subscription(x, filter)
 	if err != nil {
 		return nil, err
 	}
+	tasks := newFollower(ctx, a.tasks)
+	defer tasks.stop()
+	current, err := tasks.begin(wanted.tasks)
+	if err != nil {
+		return nil, err
+	}
+	honoured := map[string]any{}
 	var changed <-chan struct{}
-	if honoured["toolsListChanged"] {
+	if wanted.tools {
+		honoured["toolsListChanged"] = true
 		var cancel func()
 		changed, cancel = a.listChanges()
 		defer cancel()
 	}
+	if len(current) > 0 {
+		honoured["taskIds"] = taskIDs(current)
+	}
+
 	s, err := x.open()
 	if err != nil {
 		return nil, err
 	}
 	meta := map[string]json.RawMessage{metaSubscription: x.msg.id}
-	notify := func(method string, params map[string]any) error {
-		params["_meta"] = meta
+	notify := func(method string, params any) error {
 		return s.send(outgoing{JSONRPC: "2.0", Method: method, Params: params})
 	}
-	if err := notify("notifications/subscriptions/acknowledged", map[string]any{"notifications": honoured}); err != nil {
-		return nil, errNoReply
+	err = notify("notifications/subscriptions/acknowledged", map[string]any{"notifications": honoured, "_meta": meta})
+	for _, t := range current {
+		if err == nil {
+			err = notify("notifications/tasks", a.modern.notification(t, meta))
+		}
 	}
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
-	for {
-		var err error
+	for err == nil {
 		select {
 		case <-changed:
-			err = notify("notifications/tools/list_changed", map[string]any{})
+			err = notify("notifications/tools/list_changed", map[string]any{"_meta": meta})
+		case u := <-tasks.states:
+			if u.err == nil {
+				err = notify("notifications/tasks", a.modern.notification(u.task, meta))
+			}
 		case <-tick.C:
 			err = s.idle()
 		case <-a.closing: // "Graceful Closure"
@@ -57,24 +75,25 @@ func (a *API) listen(ctx context.Context, x *exchange) (any, error) {
 		case <-ctx.Done():
 			return nil, errNoReply
 		}
-		if err != nil {
-			return nil, errNoReply
-		}
 	}
+	return nil, errNoReply
 }
 
-// honoured is the part of a notification filter that this server serves.
-func (a *API) honoured(x *exchange, filter map[string]json.RawMessage) (map[string]bool, error) {
-	honoured := map[string]bool{}
+// subscription is the part of a notification filter that this server serves.
+type subscription struct {
+	tools bool       // changes of the list of tools
+	tasks []task.Ref // which there may not be
+}
+
+func (a *API) subscription(x *exchange, filter map[string]json.RawMessage) (subscription, error) {
+	var s subscription
 	for _, field := range []string{"toolsListChanged", "promptsListChanged", "resourcesListChanged"} {
 		switch string(filter[field]) {
 		case "", "false":
 		case "true":
-			if field == "toolsListChanged" {
-				honoured[field] = true
-			}
+			s.tools = s.tools || field == "toolsListChanged"
 		default:
-			return nil, invalidParams("Invalid params: notifications.%s must be a boolean", field)
+			return s, invalidParams("Invalid params: notifications.%s must be a boolean", field)
 		}
 	}
 	for _, field := range []string{"resourceSubscriptions", "taskIds"} {
@@ -84,13 +103,16 @@ func (a *API) honoured(x *exchange, filter map[string]json.RawMessage) (map[stri
 		}
 		var ids []string
 		if raw[0] != '[' || json.Unmarshal(raw, &ids) != nil {
-			return nil, invalidParams("Invalid params: notifications.%s must be an array of strings", field)
+			return s, invalidParams("Invalid params: notifications.%s must be an array of strings", field)
 		}
-		if field == "taskIds" && !x.declares(tasksExtension) {
-			return nil, missingTasksExtension() // ext-tasks, "Task Status Notifications"
+		if field == "taskIds" {
+			if !x.declares(tasksExtension) {
+				return s, missingTasksExtension() // ext-tasks, "Task Status Notifications"
+			}
+			s.tasks = subscribedTasks(ids, x.owner)
 		}
 	}
-	return honoured, nil
+	return s, nil
 }
 
 // listChanges signals changes of the tool list; those that come faster than

@@ -20,7 +20,7 @@ type wire2026 struct {
 const metaServerInfo = "io.modelcontextprotocol/serverInfo"
 
 type task2026 struct {
-	ResultType    string                     `json:"resultType"`
+	ResultType    string                     `json:"resultType,omitempty"`
 	TaskID        string                     `json:"taskId"`
 	Status        string                     `json:"status"`
 	StatusMessage string                     `json:"statusMessage,omitempty"`
@@ -73,8 +73,18 @@ func (w wire2026) created(t *task.Task) any { return w.task(t, "task") }
 
 // detail is the DetailedTask, "exactly what the underlying request would have
 // returned" inlined.
-func (w wire2026) detail(t *task.Task) any {
-	d := w.task(t, "complete")
+func (w wire2026) detail(t *task.Task) any { return w.detailed(t, "complete") }
+
+// notification is the DetailedTask as notifications/tasks carry it, no result
+// of a request.
+func (w wire2026) notification(t *task.Task, meta map[string]json.RawMessage) any {
+	d := w.detailed(t, "")
+	d.Meta = meta
+	return d
+}
+
+func (w wire2026) detailed(t *task.Task, resultType string) task2026 {
+	d := w.task(t, resultType)
 	switch t.Status {
 	case task.StatusInputRequired:
 		d.InputRequests = wordInputs(t.Inputs)
