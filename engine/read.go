@@ -118,8 +118,13 @@ func (e *Engine) read(ctx context.Context, ref task.Ref) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.pending != nil && !r.ended() && !e.catchUp(ctx, r) {
-		if r, err = e.describeOwned(ctx, ref); err != nil {
+	if r.pending != nil && !r.ended() {
+		switch err = e.catchUp(ctx, r); {
+		case errors.Is(err, errClosed):
+			if r, err = e.describeOwned(ctx, ref); err != nil {
+				return nil, err
+			}
+		case err != nil:
 			return nil, err
 		}
 	}
@@ -235,10 +240,9 @@ func (e *Engine) decodeProgress(id string, activities []*workflowpb.PendingActiv
 }
 
 // catchUp brings r past the pending workflow task: by asking the worker that
-// does it or, if there is none, by what is known to wait for one. It reports
-// false if r may be out of date for another reason: the workflow closed
-// meanwhile, for one.
-func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
+// does it or, if there is none, by what is known to wait for one. It is
+// errClosed if the workflow closed meanwhile.
+func (e *Engine) catchUp(ctx context.Context, r *reading) error {
 	// A workflow task that is tried again says more about its workflow than
 	// about the workers, so it is remembered for that workflow alone.
 	queue := r.queue
@@ -246,8 +250,7 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
 		queue += "\x00" + r.id
 	}
 	if e.unattended.has(queue) {
-		e.anticipate(ctx, r)
-		return true
+		return e.anticipate(ctx, r)
 	}
 	timeout := scheduledTimeout
 	if r.pending.GetState() == enumspb.PENDING_WORKFLOW_TASK_STATE_STARTED || e.attended.has(queue) {
@@ -257,17 +260,15 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) bool {
 	switch {
 	case err == nil:
 		e.attended.put(queue, struct{}{})
-		return true
-	case timedOut(err):
-		if ctx.Err() == nil {
-			e.unattended.put(queue, struct{}{})
-			e.attended.remove(queue)
-		}
-		e.anticipate(ctx, r)
-		return true
-	default:
-		return false
+		return nil
+	case errors.Is(err, errClosed), errors.Is(translate(err), task.ErrNotFound):
+		return errClosed
+	case timedOut(err) && ctx.Err() == nil:
+		e.unattended.put(queue, struct{}{})
+		e.attended.remove(queue)
 	}
+	// Temporal also gives a query up when the worker that had it is lost.
+	return e.anticipate(ctx, r)
 }
 
 // queryState replaces r's state by the answer of the workflow, if that is newer.

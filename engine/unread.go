@@ -28,14 +28,14 @@ type answer struct{ id, key string }
 // anticipate takes the answers into r that no worker has taken in yet, as the
 // workflow will do: whoever gave one is not to be asked again only because a
 // worker is away.
-func (e *Engine) anticipate(ctx context.Context, r *reading) {
+func (e *Engine) anticipate(ctx context.Context, r *reading) error {
 	if len(r.state.Inputs) == 0 {
-		return
+		return nil
 	}
 	m := task.Machine{State: r.state}
 	signals, err := e.unread(ctx, r)
 	if err != nil {
-		e.o.Logger.Debug("the answers to a task cannot be read at the moment", "task_id", r.id, "error", err)
+		return translate(err)
 	}
 	for _, event := range slices.Backward(signals) {
 		a := event.GetWorkflowExecutionSignaledEventAttributes()
@@ -57,6 +57,7 @@ func (e *Engine) anticipate(ctx context.Context, r *reading) {
 		}
 	}
 	r.state = m.State
+	return nil
 }
 
 // unread are the signals since the last workflow task, the newest first.

@@ -3,10 +3,18 @@ package engine_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
+	"path"
+	"slices"
 	"testing"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/longhaul-mcp/longhaul/engine"
 	"github.com/longhaul-mcp/longhaul/task"
@@ -65,4 +73,48 @@ func TestAnswersWithoutWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(asked.Rev+2, task.StatusWorking, "")
+
+	t.Run("when Temporal gives the query up", func(t *testing.T) {
+		e := f.failing(t, "QueryWorkflow")
+		got, err := e.Get(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Status != task.StatusWorking {
+			t.Errorf("got %+v", got)
+		}
+	})
+	t.Run("or else cannot be read", func(t *testing.T) {
+		e := f.failing(t, "QueryWorkflow", "GetWorkflowExecutionHistoryReverse")
+		got, err := e.Get(t.Context(), ref)
+		if !errors.Is(err, task.ErrUnavailable) {
+			t.Errorf("got %+v and error %v", got, err)
+		}
+	})
+}
+
+// failing is another engine, to which Temporal answers the methods with an error.
+func (f *fixture) failing(t *testing.T, methods ...string) *engine.Engine {
+	t.Helper()
+	refuse := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		if slices.Contains(methods, path.Base(method)) {
+			return status.Error(codes.Unavailable, "refused by the test")
+		}
+		return invoke(ctx, method, req, reply, cc, o...)
+	}
+	c, err := client.DialContext(t.Context(), client.Options{
+		HostPort:          temporalAddr,
+		Logger:            slog.New(slog.DiscardHandler),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(refuse)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	e, err := engine.New(engine.Options{Client: c, TaskQueue: f.queue, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
 }
