@@ -137,6 +137,7 @@ share the work. --listen serves /healthz and /readyz.
 	}
 	cmd.Flags().StringVar(&f.Listen, "listen", "", "address that serves /healthz and /readyz (default: none)")
 	f.addTools(cmd)
+	f.addGrace(cmd)
 	f.addWorker(cmd)
 	f.addLogging(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, Worker) }

@@ -104,6 +104,7 @@ func (f *flags) addDataDir(cmd *cobra.Command) {
 }
 
 func (f *flags) addWorker(cmd *cobra.Command) {
+	addDuration(cmd, &f.SweepInterval, "sweep-interval", "time between two looks for expired tasks to delete, by one worker for all of the task queue", "5m")
 	cmd.Flags().DurationVar(&f.StopTimeout, "stop-timeout", f.StopTimeout, "time that running calls which may not be repeated have to end when the process stops")
 }
 

@@ -18,6 +18,7 @@ const (
 	defaultMinTTL = time.Second
 	defaultMaxTTL = 30 * day
 	defaultGrace  = 5 * time.Minute
+	defaultSweep  = 5 * time.Minute
 )
 
 // withLifetimes fills in the lifetimes that were not chosen and checks those
@@ -35,7 +36,12 @@ func (o Options) withLifetimes() (Options, error) {
 	if o.Grace == 0 {
 		o.Grace = defaultGrace
 	}
+	if o.SweepInterval == 0 {
+		o.SweepInterval = defaultSweep
+	}
 	switch {
+	case o.SweepInterval < time.Second:
+		return o, fmt.Errorf("--sweep-interval is %s, and is at least a second", o.SweepInterval)
 	case o.MinTTL < time.Millisecond || o.Grace < time.Millisecond:
 		return o, fmt.Errorf("a time to live and the grace are at least a millisecond; --ttl-min is %s and --grace %s", o.MinTTL, o.Grace)
 	case o.TTL > o.MaxTTL:

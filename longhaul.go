@@ -119,8 +119,13 @@ type Options struct {
 	// keeps the namespace's ended workflows for less: a MaxTTL that it does not
 	// keep them for is an error.
 	MinTTL, MaxTTL time.Duration
-	// Grace is how long an expired task can still be read. Default 5 minutes.
+	// Grace is how long an expired task can still be read, before it is deleted.
+	// Default 5 minutes.
 	Grace time.Duration
+	// SweepInterval is how often a worker looks for tasks to delete, one for all
+	// that share a task queue. Each time costs Temporal about as much as a task
+	// does. Default 5 minutes.
+	SweepInterval time.Duration
 
 	// TaskQueue is the Temporal task queue of the tasks. Default "longhaul".
 	TaskQueue string
@@ -292,6 +297,10 @@ func Worker(ctx context.Context, o Options, t client.Options) (*Process, error) 
 	listen := o.Listen
 	o = o.withDefaults()
 	return start(o, func(p *Process) error {
+		o, err := o.withLifetimes()
+		if err != nil {
+			return err
+		}
 		c, err := p.dial(ctx, o, t)
 		if err != nil {
 			return err

@@ -162,16 +162,23 @@ func (p *Process) startUpstreams(ctx context.Context, o Options) (*upstream.Set,
 }
 
 func (p *Process) startWorker(o Options, c client.Client, set *upstream.Set, identity string) error {
+	operator, err := engine.NewOperator(engine.OperatorOptions{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Logger: o.Logger})
+	if err != nil {
+		return err
+	}
 	w := worker.New(worker.Options{
-		Client:      c,
-		Upstream:    set,
-		Functions:   o.functions(),
-		Register:    o.RegisterSteps,
-		TaskQueue:   o.TaskQueue,
-		Identity:    identity,
-		StopTimeout: o.StopTimeout,
-		OnFatal:     func(err error) { p.fail(fmt.Errorf("worker: %w", err)) },
-		Logger:      o.Logger,
+		Client:        c,
+		Upstream:      set,
+		Functions:     o.functions(),
+		Register:      o.RegisterSteps,
+		Sweep:         operator.Sweep,
+		SweepInterval: o.SweepInterval,
+		Grace:         o.Grace,
+		TaskQueue:     o.TaskQueue,
+		Identity:      identity,
+		StopTimeout:   o.StopTimeout,
+		OnFatal:       func(err error) { p.fail(fmt.Errorf("worker: %w", err)) },
+		Logger:        o.Logger,
 	})
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("worker: %w", err)

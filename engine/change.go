@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	commonpb "go.temporal.io/api/common/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -190,48 +187,13 @@ func (e *Engine) Delete(ctx context.Context, ref task.Ref) error {
 	if !r.closed() {
 		return task.ErrRunning
 	}
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
 	earlier, err := e.earlierRuns(ctx, r)
 	if err != nil {
 		return err
 	}
-	// The newest run goes last: without it nobody finds the others.
-	for _, run := range append(earlier, r.runID) {
-		_, err := e.client.WorkflowService().DeleteWorkflowExecution(ctx, &workflowservice.DeleteWorkflowExecutionRequest{
-			Namespace:         e.o.Namespace,
-			WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: r.id, RunId: run},
-		})
-		if err := translate(err); err != nil && !errors.Is(err, task.ErrNotFound) {
-			return err
-		}
+	if err := e.remove(ctx, r, earlier); err != nil {
+		return err
 	}
 	e.deleted.put(r.id, struct{}{})
 	return nil
-}
-
-// earlierRuns are the IDs of the runs of r's workflow other than r's own.
-func (e *Engine) earlierRuns(ctx context.Context, r *reading) ([]string, error) {
-	// Temporal has two ways to quote in a query, and IDs are not always ours.
-	query := fmt.Sprintf(`WorkflowId = "%s"`, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(r.id))
-	var runs []string
-	var token []byte
-	for {
-		resp, err := e.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
-			Namespace:     e.o.Namespace,
-			NextPageToken: token,
-			Query:         query,
-		})
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		for _, info := range resp.GetExecutions() {
-			if run := info.GetExecution().GetRunId(); run != r.runID {
-				runs = append(runs, run)
-			}
-		}
-		if token = resp.GetNextPageToken(); len(token) == 0 {
-			return runs, nil
-		}
-	}
 }

@@ -105,16 +105,20 @@ type Options struct {
 	Now func() time.Time
 }
 
-func (o Options) withDefaults() (Options, error) {
+func (o Options) validate() error {
 	if o.Client == nil {
-		return o, errors.New("engine: no Temporal client")
+		return errors.New("engine: no Temporal client")
 	}
 	if len(o.Key) < minKeyBytes {
-		return o, fmt.Errorf("engine: the key has %d bytes, and needs at least %d", len(o.Key), minKeyBytes)
+		return fmt.Errorf("engine: the key has %d bytes, and needs at least %d", len(o.Key), minKeyBytes)
 	}
 	if o.Grace < 0 || o.MaxWatches < 0 {
-		return o, errors.New("engine: Grace and MaxWatches cannot be negative")
+		return errors.New("engine: Grace and MaxWatches cannot be negative")
 	}
+	return nil
+}
+
+func (o Options) withDefaults() Options {
 	if o.DataConverter == nil {
 		o.DataConverter = converter.GetDefaultDataConverter()
 	}
@@ -136,7 +140,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return o, nil
+	return o
 }
 
 // Engine implements [task.Service].
@@ -159,10 +163,13 @@ var _ task.Service = (*Engine)(nil)
 
 // New returns an engine; [Engine.Close] ends it. It does not talk to Temporal.
 func New(o Options) (*Engine, error) {
-	o, err := o.withDefaults()
-	if err != nil {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	return newEngine(o.withDefaults()), nil
+}
+
+func newEngine(o Options) *Engine {
 	e := &Engine{
 		o:          o,
 		client:     o.Client,
@@ -173,7 +180,7 @@ func New(o Options) (*Engine, error) {
 		answered:   newRecent[answer, struct{}](answeredFor, maxAnswered),
 	}
 	e.watches = newHub(e)
-	return e, nil
+	return e
 }
 
 // Close ends all watches, each with [task.ErrUnavailable], and waits until

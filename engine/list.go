@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/longhaul-mcp/longhaul/task"
 )
@@ -49,16 +48,9 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 		}
 	}
 	owner := r.Owner.Hash()
-	listCtx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	resp, err := e.client.ListWorkflow(listCtx, &workflowservice.ListWorkflowExecutionsRequest{
-		Namespace:     e.o.Namespace,
-		PageSize:      int32(size),
-		NextPageToken: at.Temporal,
-		Query: fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND (ExecutionStatus = 'Running' OR %s > '%s' AND ExecutionStatus != 'ContinuedAsNew')",
-			task.WorkflowTask, task.SearchOwner, owner,
-			task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano)),
-	})
+	infos, next, err := e.visible(ctx, fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND (ExecutionStatus = 'Running' OR %s > '%s' AND ExecutionStatus != 'ContinuedAsNew')",
+		task.WorkflowTask, task.SearchOwner, owner,
+		task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano)), size, at.Temporal)
 	var invalid *serviceerror.InvalidArgument
 	switch {
 	case r.Token != nil && errors.As(err, &invalid):
@@ -69,7 +61,7 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 
 	page := &task.Page{}
 	listed := make(map[string]bool)
-	for _, info := range resp.GetExecutions() {
+	for _, info := range infos {
 		id := info.GetExecution().GetWorkflowId()
 		if listed[id] || e.deleted.has(id) || slices.Contains(at.Merged, id) {
 			continue
@@ -96,8 +88,8 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 		}
 		page.Tasks = append(merged, page.Tasks...)
 	}
-	if len(resp.GetNextPageToken()) > 0 {
-		at.Temporal = resp.GetNextPageToken()
+	if len(next) > 0 {
+		at.Temporal = next
 		if page.Next, err = json.Marshal(at); err != nil {
 			return nil, fmt.Errorf("engine: %w", err)
 		}

@@ -27,8 +27,9 @@ type reading struct {
 	queue    string
 	held     bool
 	status   enumspb.WorkflowExecutionStatus
-	closedAt time.Time
-	pending  *workflowpb.PendingWorkflowTaskInfo // nil if there is none
+	// By Temporal's clock; closedAt is zero while the run is open.
+	startedAt, closedAt time.Time
+	pending             *workflowpb.PendingWorkflowTaskInfo // nil if there is none
 
 	card     task.Card
 	state    task.State
@@ -209,6 +210,8 @@ func (e *Engine) decode(info *workflowpb.WorkflowExecutionInfo) (*reading, error
 		queue:    info.GetTaskQueue(),
 		held:     workflowType == task.WorkflowCall,
 		status:   info.GetStatus(),
+
+		startedAt: info.GetStartTime().AsTime(),
 	}
 	if t := info.GetCloseTime(); t != nil {
 		r.closedAt = t.AsTime()

@@ -10,8 +10,16 @@ const (
 	// the caller waits for its result and tasks/* do not know it.
 	WorkflowCall = "Call"
 
-	// ActivityRound is the activity type of one round.
+	// WorkflowSweep is the workflow type of a sweep, which deletes expired tasks
+	// and held calls. A schedule starts it, one for each task queue, whose ID is
+	// SweepPrefix and the name of the queue.
+	WorkflowSweep = "Sweep"
+	SweepPrefix   = "longhaul-sweep-"
+
+	// ActivityRound is the activity type of one round, ActivitySweep that of a
+	// sweep.
 	ActivityRound = "Round"
+	ActivitySweep = "Sweep"
 
 	// UpdateAsk is sent by a running round: an [AskInput], answered by an
 	// [AskAnswer]. Its update ID is the request's key.

@@ -159,3 +159,35 @@ type InputSignal struct {
 	// change between two replays.
 	Refused map[string]string `json:"refused,omitempty"`
 }
+
+// SweepInput is the argument of the workflow [WorkflowSweep].
+type SweepInput struct {
+	GraceMillis int64 `json:"graceMs"`
+}
+
+// Grace is how long an expired task can still be read.
+func (i SweepInput) Grace() time.Duration { return time.Duration(i.GraceMillis) * time.Millisecond }
+
+// SweepRange is the argument of the activity [ActivitySweep]: what is to be
+// deleted.
+type SweepRange struct {
+	// ExpiredBefore is when the time of a task was over, at the latest.
+	ExpiredBefore time.Time `json:"expiredBefore"`
+	// SweptBefore is when a sweep ended, at the latest, which is deleted as well.
+	SweptBefore time.Time `json:"sweptBefore"`
+}
+
+// SweepBeat is the heartbeat detail of a running sweep: where the next attempt
+// goes on.
+type SweepBeat struct {
+	Page   []byte      `json:"page,omitempty"`
+	Result SweepResult `json:"result"`
+}
+
+// SweepResult is the result of [ActivitySweep] and [WorkflowSweep].
+type SweepResult struct {
+	// Deleted tasks and held calls, and Failed ones, which are left to the next
+	// sweep.
+	Deleted int `json:"deleted"`
+	Failed  int `json:"failed,omitempty"`
+}

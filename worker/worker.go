@@ -3,6 +3,7 @@
 package worker
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -24,6 +25,11 @@ type Options struct {
 	// Register, if not nil, registers what these functions run: activities and
 	// child workflows.
 	Register func(sdk.Registry)
+	// Sweep, if not nil, deletes expired tasks. It is run every SweepInterval
+	// (default 5 minutes), once for all workers of the task queue, and deletes
+	// those whose time was over Grace ago (default 5 minutes).
+	Sweep                Sweeper
+	SweepInterval, Grace time.Duration
 	// TaskQueue defaults to [task.DefaultTaskQueue].
 	TaskQueue string
 	// Identity names this worker in Temporal. Default: the client's identity.
@@ -48,6 +54,12 @@ func (o Options) withDefaults() Options {
 	if o.MaxRounds == 0 {
 		o.MaxRounds = 1000
 	}
+	if o.SweepInterval == 0 {
+		o.SweepInterval = 5 * time.Minute
+	}
+	if o.Grace == 0 {
+		o.Grace = 5 * time.Minute
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -57,6 +69,7 @@ func (o Options) withDefaults() Options {
 // Worker is a running or startable worker.
 type Worker struct {
 	sdk sdk.Worker
+	o   Options
 }
 
 // New makes a worker; nothing is polled before [Worker.Start].
@@ -78,11 +91,23 @@ func New(o Options) *Worker {
 		o.Register(w)
 	}
 	activities.New(o.Upstream, o.Client, o.Logger).Register(w)
-	return &Worker{sdk: w}
+	if o.Sweep != nil {
+		registerSweep(w, o.Sweep, o.Logger)
+	}
+	return &Worker{w, o}
 }
 
 // Start begins to poll and returns. It fails if the namespace is not there.
-func (w *Worker) Start() error { return w.sdk.Start() }
+func (w *Worker) Start() error {
+	if err := w.sdk.Start(); err != nil || w.o.Sweep == nil {
+		return err
+	}
+	// Tasks run without it.
+	if err := scheduleSweeps(context.Background(), w.o.Client, w.o.TaskQueue, w.o.SweepInterval, w.o.Grace); err != nil {
+		w.o.Logger.Warn("expired tasks will not be deleted before the namespace's retention is over: is this worker allowed to make schedules?", "error", err)
+	}
+	return nil
+}
 
 // Stop stops polling and waits for running rounds: those that may be run
 // again end at once and are taken up by another worker, the others have

@@ -159,10 +159,23 @@ func TestRecord(t *testing.T) {
 		}
 		return done(ctx, in)
 	}, activity.RegisterOptions{Name: task.ActivityRound})
+	w.RegisterActivityWithOptions(func(context.Context, task.SweepRange) (task.SweepResult, error) {
+		return task.SweepResult{Deleted: 3}, nil
+	}, activity.RegisterOptions{Name: task.ActivitySweep})
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Stop)
+
+	t.Run("sweep", func(t *testing.T) {
+		run, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "sweep", TaskQueue: task.DefaultTaskQueue},
+			task.WorkflowSweep, task.SweepInput{GraceMillis: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = run.Get(t.Context(), nil)
+		writeHistory(t, c, "sweep", "", "sweep")
+	})
 
 	// asking returns the key of what the task asks once it does: before that,
 	// answers are for nobody. A query waits for the workflow task under way.

@@ -1,5 +1,5 @@
-// Package workflows holds the one workflow Longhaul has: a task. It feeds
-// what happens into the state machine of package task, runs the rounds it
+// Package workflows holds the workflow that a task is, and the sweep that
+// deletes expired ones (sweep.go). A task's workflow feeds what happens into the state machine of package task, runs the rounds it
 // asks for, and projects its state into the memo.
 //
 // A round is an activity that calls the tool (round.go) or, for a tool that is
@@ -37,7 +37,7 @@ type Registry interface {
 	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
 }
 
-// Register registers the task workflow under both of its names. functions are
+// Register registers the task workflow under both of its names, and the sweep. functions are
 // the tools that are workflow functions, by [task.StartInput].Workflow.
 func Register(r Registry, functions map[string]Function) {
 	run := func(ctx workflow.Context, in task.StartInput) (*task.Outcome, error) {
@@ -45,6 +45,7 @@ func Register(r Registry, functions map[string]Function) {
 	}
 	r.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: task.WorkflowTask})
 	r.RegisterWorkflowWithOptions(run, workflow.RegisterOptions{Name: task.WorkflowCall})
+	r.RegisterWorkflowWithOptions(sweep, workflow.RegisterOptions{Name: task.WorkflowSweep})
 }
 
 // runTask runs one task to its outcome.
