@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,11 +29,10 @@ import (
 	"github.com/longhaul-mcp/longhaul/workflowtool"
 )
 
-var record = flag.Bool("record", false, "write the histories of this version to testdata, next to those of older ones")
+var record = flag.Bool("record", false, "write the histories of this code to testdata/unreleased")
 
-// version names the histories that -record writes. Histories of released
-// versions are never written again.
-const version = "v0.1"
+// unreleased is where -record writes. See testdata/README.md.
+const unreleased = "testdata/unreleased"
 
 var quiet = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
 
@@ -93,12 +93,15 @@ func confirmHeld(ctx context.Context, c client.Client, in task.RoundInput) (task
 // behind. A failure means that running tasks would get stuck at the next
 // deploy: put the change behind workflow.GetVersion.
 func TestReplay(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.json")
+	files, err := filepath.Glob("testdata/*/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no histories to replay: %v", err)
 	}
+	if stray, _ := filepath.Glob("testdata/*.json"); len(stray) > 0 {
+		t.Errorf("%v belong to no version: move them to %s", stray, unreleased)
+	}
 	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+		t.Run(strings.TrimPrefix(filepath.ToSlash(file), "testdata/"), func(t *testing.T) {
 			r := worker.NewWorkflowReplayer()
 			workflows.Register(r, functions)
 			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
@@ -292,7 +295,7 @@ func writeHistory(t *testing.T, c client.Client, id, runID, name string) {
 	// The SDK names its sticky queues after the machine.
 	host, _ := os.Hostname()
 	data = bytes.ReplaceAll(data, []byte(host+":"), []byte("recorder:"))
-	if err := os.WriteFile(filepath.Join("testdata", version+"-"+name+".json"), append(data, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(unreleased, name+".json"), append(data, '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
