@@ -34,12 +34,10 @@ import (
 // releaseEnv says which release of the program a process is.
 const releaseEnv = "WORKFLOWTOOL_TEST_RELEASE"
 
-// The releases of a tool that got a step. The careless one has it without
-// GetVersion.
+// The releases of a tool that got a step.
 const (
-	releaseOld      = "old"
-	releaseNew      = "new"
-	releaseCareless = "careless"
+	releaseOld = "old"
+	releaseNew = "new"
 )
 
 func TestMain(m *testing.M) { os.Exit(programtest.Main(m, program)) }
@@ -47,7 +45,7 @@ func TestMain(m *testing.M) { os.Exit(programtest.Main(m, program)) }
 func program() {
 	os.Exit(longhaul.Run(longhaul.Options{
 		Name:          "rollout",
-		WorkflowTools: []workflowtool.Tool{mail(cmp.Or(os.Getenv(releaseEnv), releaseOld))},
+		WorkflowTools: []workflowtool.Tool{releases[cmp.Or(os.Getenv(releaseEnv), releaseOld)].tool()},
 		RegisterSteps: func(r worker.Registry) {
 			r.RegisterActivityWithOptions(func(context.Context) error { return nil }, activity.RegisterOptions{Name: "audit"})
 			r.RegisterActivityWithOptions(func(context.Context) error { return nil }, activity.RegisterOptions{Name: "send"})
@@ -59,11 +57,29 @@ type mailed struct {
 	Steps []string `json:"steps"`
 }
 
-// mail is the tool. It asks, audits from the new release on, asks again, and
-// sends.
-func mail(release string) workflowtool.Tool {
+// mail is the code of the tool: it asks, audits, asks again, and sends.
+type mail struct {
+	audits  func(workflow.Context) bool // default: it does not
+	sure    string                      // the second question; default "Sure?"
+	send    string                      // the step that sends; default "send"
+	timeout time.Duration               // of the steps; default a minute
+	asks    int                         // how often it asks; default 2
+}
+
+// auditFrom is a change by the book, for tasks that have a version of at least
+// oldest.
+func auditFrom(oldest workflow.Version) func(workflow.Context) bool {
+	return func(ctx workflow.Context) bool { return workflow.GetVersion(ctx, "audit", oldest, 1) >= 1 }
+}
+
+var releases = map[string]mail{
+	releaseOld: {},
+	releaseNew: {audits: auditFrom(workflow.DefaultVersion)},
+}
+
+func (m mail) tool() workflowtool.Tool {
 	return workflowtool.New(&mcp.Tool{Name: "mail"}, func(ctx workflow.Context, _ struct{}) (mailed, error) {
-		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute})
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: cmp.Or(m.timeout, time.Minute)})
 		var out mailed
 		step := func(name string) error {
 			out.Steps = append(out.Steps, name)
@@ -72,16 +88,17 @@ func mail(release string) workflowtool.Tool {
 		if _, err := workflowtool.Elicit[struct{}](ctx, "Send it?"); err != nil {
 			return out, err
 		}
-		if release == releaseCareless ||
-			release == releaseNew && workflow.GetVersion(ctx, "audit", workflow.DefaultVersion, 1) >= 1 {
+		if m.audits != nil && m.audits(ctx) {
 			if err := step("audit"); err != nil {
 				return out, err
 			}
 		}
-		if _, err := workflowtool.Elicit[struct{}](ctx, "Sure?"); err != nil {
-			return out, err
+		if cmp.Or(m.asks, 2) == 2 {
+			if _, err := workflowtool.Elicit[struct{}](ctx, cmp.Or(m.sure, "Sure?")); err != nil {
+				return out, err
+			}
 		}
-		return out, step("send")
+		return out, step(cmp.Or(m.send, "send"))
 	})
 }
 
@@ -224,9 +241,13 @@ func (r *rollout) until(is func() bool) {
 	}
 }
 
-func replay(h *historypb.History, release string) error {
+func replay(h *historypb.History, tools ...workflowtool.Tool) error {
+	functions := make(map[string]workflows.Function)
+	for _, tool := range tools {
+		functions[tool.Name()] = tool.Function()
+	}
 	r := worker.NewWorkflowReplayer()
-	workflows.Register(r, map[string]workflows.Function{"mail": mail(release).Function()})
+	workflows.Register(r, functions)
 	return r.ReplayWorkflowHistory(log.NewStructuredLogger(slog.New(slog.DiscardHandler)), h)
 }
 
@@ -267,6 +288,8 @@ func TestRollout(t *testing.T) {
 			s, err := r.client.Get(t.Context(), id)
 			return err == nil && s.Status == "input_required"
 		})
+		given := r.begin()
+		r.answer(given, "Send it?")
 		stopNew()
 		stopOld := r.worker(releaseOld)
 		finished := make(chan string, 1)
@@ -275,6 +298,9 @@ func TestRollout(t *testing.T) {
 		if got := r.failures(id)[0]; !strings.Contains(got, "NonDeterministicError") || !strings.Contains(got, "TMPRL1100") {
 			t.Errorf("the workflow task failed with %s", got)
 		}
+		if s, err := r.client.Cancel(t.Context(), given); err != nil || s.Status != "cancelled" {
+			t.Errorf("another one, cancelled, is %+v, error %v", s, err)
+		}
 		r.worker(releaseNew)
 		stopOld()
 		if got := <-finished; got != "audit, send" {
@@ -282,18 +308,40 @@ func TestRollout(t *testing.T) {
 		}
 	})
 
-	t.Run("a replay tells beforehand", func(t *testing.T) {
+	t.Run("a replay tells beforehand what becomes of running tasks", func(t *testing.T) {
 		r := startRollout(t)
-		r.worker(releaseOld)
-		id := r.begin()
-		r.answer(id, "Send it?")
-		r.want(id, "send")
-		h := r.history(id)
-		if err := replay(h, releaseNew); err != nil {
-			t.Errorf("the new release: %v", err)
+		histories := make(map[string]*historypb.History)
+		for _, release := range []string{releaseOld, releaseNew} {
+			stop := r.worker(release)
+			id := r.begin()
+			r.finish(id)
+			histories[release] = r.history(id)
+			stop()
 		}
-		if err := replay(h, releaseCareless); err == nil || !strings.Contains(err.Error(), "TMPRL1100") {
-			t.Errorf("the careless release: %v", err)
+		always := func(workflow.Context) bool { return true }
+		for _, c := range []struct {
+			name    string
+			history string
+			code    mail
+			fits    bool
+		}{
+			{"a step more, with GetVersion", releaseOld, releases[releaseNew], true},
+			{"a step more, without", releaseOld, mail{audits: always}, false},
+			{"a question less", releaseOld, mail{asks: 1}, false},
+			{"another step", releaseOld, mail{send: "post"}, false},
+			{"a question in other words", releaseOld, mail{sure: "Really?"}, true},
+			{"another timeout", releaseOld, mail{timeout: time.Hour}, true},
+			{"the change taken back", releaseNew, mail{}, false},
+			{"the old way removed, for a task that went the new one", releaseNew, mail{audits: auditFrom(1)}, true},
+			{"the old way removed, for a task that went it", releaseOld, mail{audits: auditFrom(1)}, false},
+			{"the call removed", releaseNew, mail{audits: always}, true},
+		} {
+			if err := replay(histories[c.history], c.code.tool()); (err == nil) != c.fits {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		if err := replay(histories[releaseOld]); err == nil || !strings.Contains(err.Error(), "no workflow function mail") {
+			t.Errorf("a worker without the tool: %v", err)
 		}
 	})
 }
