@@ -6,6 +6,7 @@ package temporaltest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -101,6 +102,9 @@ func (s *Server) Resume() error { return syscall.Kill(s.pid, syscall.SIGCONT) }
 // Main runs the tests of a package with one server between them: call it from
 // TestMain, exit with what it returns.
 func Main(m *testing.M, addr *string) int {
+	if FuzzWorker() {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "longhaul-temporal-*")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -115,6 +119,17 @@ func Main(m *testing.M, addr *string) int {
 	defer s.Stop()
 	*addr = s.Addr
 	return m.Run()
+}
+
+// FuzzWorker reports whether this process is one of those that go test -fuzz
+// hands inputs to. Fuzz targets are to need no server: each worker would start
+// one of its own.
+func FuzzWorker() bool {
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	worker := flag.Lookup("test.fuzzworker")
+	return worker != nil && worker.Value.String() == "true"
 }
 
 // Dial connects to the server at addr until the test ends.
