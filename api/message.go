@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode"
 )
 
 // message is one JSON-RPC message as it arrived.
@@ -66,7 +67,7 @@ func object(raw json.RawMessage, fold bool) (map[string]json.RawMessage, error) 
 		}
 		name := key
 		if fold {
-			name = strings.ToLower(key)
+			name = foldCase(key)
 		}
 		if seen[name] {
 			if duplicate == nil {
@@ -78,6 +79,18 @@ func object(raw json.RawMessage, fold bool) (map[string]json.RawMessage, error) 
 		members[key] = value
 	}
 	return members, duplicate
+}
+
+// foldCase is the same for strings that strings.EqualFold takes for equal, which
+// are more than those of equal lower case: ſ is an s there, and to encoding/json.
+func foldCase(s string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		return least
+	}, s)
 }
 
 // parseMessage reads one JSON-RPC message (basic, "Messages"). On error the

@@ -23,8 +23,10 @@ func TestObject(t *testing.T) {
 			t.Errorf("%s: got %v, %v", raw, members, err)
 		}
 	}
-	if _, err := object(json.RawMessage(`{"taskId":1,"TASKID":1}`), true); err == nil {
-		t.Error("keys that differ in case are two")
+	for _, raw := range []string{`{"taskId":1,"TASKID":1}`, `{"taskId":1,"ta\u017fkId":1}`, `{"taskId":1,"tas\u212aId":1}`} {
+		if _, err := object(json.RawMessage(raw), true); err == nil {
+			t.Errorf("%s: keys that differ in case are two", raw)
+		}
 	}
 }
 
@@ -54,6 +56,9 @@ func TestSealer(t *testing.T) {
 	var got string
 	if err := a.open(sealed, &got); err != nil || got != "text" {
 		t.Errorf("got %q, %v", got, err)
+	}
+	if err := a.open(sealed[:3]+"\n"+sealed[3:], &got); !errors.Is(err, errUnsealed) {
+		t.Errorf("touched, it opens: %v", err)
 	}
 	if err := b.open(sealed, &got); !errors.Is(err, errUnsealed) {
 		t.Errorf("another purpose opens it: %v", err)

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // What the server hands out and takes back later is sealed: session ids,
@@ -58,7 +59,7 @@ func (s sealer) seal(v any) (string, error) {
 // open reads into v what seal sealed, or returns errUnsealed.
 func (s sealer) open(text string, v any) error {
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
+	if err != nil || strings.ContainsAny(text, "\r\n") { // which base64 skips
 		return errUnsealed
 	}
 	plain, err := s.aead.Open(nil, nil, sealed, nil)
