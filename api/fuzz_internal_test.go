@@ -36,6 +36,9 @@ func FuzzCapabilities(f *testing.F) {
 			return task.Undeclared(capabilities, []task.InputRequest{kind.Request("k")}) == nil
 		}
 		for _, kind := range taskmodel.Kinds {
+			if kind == taskmodel.Form && v == version20250618 {
+				continue // there, whoever has elicitation has forms
+			}
 			if serves(has, kind) && !serves(declared, kind) && !duplicated(declared) {
 				t.Fatalf("%s makes %s, by which the client can be asked for %s, of %s", v, has, kind, declared)
 			}
