@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // MaxInputsBytes bounds the outstanding requests of a task, which have to fit
 // in a workflow memo together with everything else it holds.
 const MaxInputsBytes = 128 << 10
+
+// MaxInputs is how many requests may be outstanding: all may be answered
+// together, and a workflow has no more than a second to take that in.
+const MaxInputs = 1000
 
 // maxAgainBytes bounds them once there are reasons in them why they are made
 // again.
@@ -97,6 +100,12 @@ func (m *Machine) withdrawAll(now time.Time) {
 func (m *Machine) put(now time.Time, requests []InputRequest, declared json.RawMessage) *RPCError {
 	if missing := Undeclared(declared, requests); missing != nil {
 		return missing
+	}
+	if n := len(m.State.Inputs) + len(requests); n > MaxInputs {
+		return &RPCError{
+			Code:    CodeInternalError,
+			Message: fmt.Sprintf("the tool makes %d requests for input at once; at most %d can be kept", n, MaxInputs),
+		}
 	}
 	if size := inputsSize(m.State.Inputs) + inputsSize(requests); size > MaxInputsBytes {
 		return &RPCError{
@@ -277,17 +286,17 @@ func (in InputRequest) Text() string {
 	}
 }
 
-// inputMessage tells people what a task waits for. It reads no more of the
-// requests, of which there may be thousands, than it has room for.
+// maxTold is of how many requests a status message tells.
+const maxTold = 10
+
+// inputMessage tells people what a task waits for.
 func inputMessage(inputs []InputRequest) string {
-	const most = 500 // characters
-	text, sep := "Waiting for input: ", ""
-	for _, in := range inputs {
-		text += sep + in.Text()
-		sep = "; "
-		if len(text) > most*utf8.UTFMax {
-			break
-		}
+	var asks []string
+	for _, in := range inputs[:min(len(inputs), maxTold)] {
+		asks = append(asks, in.Text())
 	}
-	return clip(text, most)
+	if more := len(inputs) - maxTold; more > 0 {
+		asks = append(asks, fmt.Sprintf("and %d more", more))
+	}
+	return clip("Waiting for input: "+strings.Join(asks, "; "), 500)
 }

@@ -149,6 +149,23 @@ func TestMachine(t *testing.T) {
 		}
 	})
 
+	t.Run("so do more requests than can be taken in together", func(t *testing.T) {
+		for n, want := range map[int]task.Status{task.MaxInputs: task.StatusInputRequired, task.MaxInputs + 1: task.StatusFailed} {
+			m := setup(t)
+			keys := make([]string, n)
+			for i := range keys {
+				keys[i] = strconv.Itoa(i)
+			}
+			m.RoundEnded(epoch, asks(keys...), allCaps)
+			if m.State.Status != want {
+				t.Errorf("%s with %d requests", m.State.Status, n)
+			}
+			if shown := m.State.Message; want == task.StatusInputRequired && !strings.HasSuffix(shown, "Which 9?; and 990 more") {
+				t.Errorf("it says %q", shown)
+			}
+		}
+	})
+
 	t.Run("a request that was taken back can be made again, and refused as often", func(t *testing.T) {
 		m := setup(t)
 		for range 2 {

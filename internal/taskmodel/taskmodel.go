@@ -311,6 +311,9 @@ func (m *Model) Check(s task.State) error {
 	if s.Status != m.Status() {
 		return fmt.Errorf("the task is %s, want %s", s.Status, m.Status())
 	}
+	if len(s.Inputs) > task.MaxInputs {
+		return fmt.Errorf("%d requests are outstanding", len(s.Inputs))
+	}
 	if len(s.Inputs) != len(m.Open) {
 		return fmt.Errorf("%d requests are outstanding, want %d", len(s.Inputs), len(m.Open))
 	}
