@@ -16,6 +16,10 @@ import (
 	"github.com/longhaul-mcp/longhaul/task"
 )
 
+// maxCatchUps bounds how often a read begins again because the workflow has
+// gone on meanwhile.
+const maxCatchUps = 3
+
 // maxIDBytes is Temporal's own bound on workflow IDs.
 const maxIDBytes = 1000
 
@@ -27,6 +31,7 @@ type reading struct {
 	queue    string
 	held     bool
 	status   enumspb.WorkflowExecutionStatus
+	events   int64 // how many the history has; also the ID of the last
 	// By Temporal's clock; closedAt is zero while the run is open.
 	startedAt, closedAt time.Time
 	pending             *workflowpb.PendingWorkflowTaskInfo // nil if there is none
@@ -119,13 +124,18 @@ func (e *Engine) read(ctx context.Context, ref task.Ref) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.pending != nil && !r.ended() {
-		switch err = e.catchUp(ctx, r); {
-		case errors.Is(err, errClosed):
-			if r, err = e.describeOwned(ctx, ref); err != nil {
-				return nil, err
-			}
-		case err != nil:
+	for range maxCatchUps {
+		if r.pending == nil || r.ended() {
+			break
+		}
+		err = e.catchUp(ctx, r)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errClosed) && !errors.Is(err, errTakenIn) {
+			return nil, err
+		}
+		if r, err = e.describeOwned(ctx, ref); err != nil {
 			return nil, err
 		}
 	}
@@ -210,6 +220,7 @@ func (e *Engine) decode(info *workflowpb.WorkflowExecutionInfo) (*reading, error
 		queue:    info.GetTaskQueue(),
 		held:     workflowType == task.WorkflowCall,
 		status:   info.GetStatus(),
+		events:   info.GetHistoryLength(),
 
 		startedAt: info.GetStartTime().AsTime(),
 	}
@@ -244,7 +255,8 @@ func (e *Engine) decodeProgress(id string, activities []*workflowpb.PendingActiv
 
 // catchUp brings r past the pending workflow task: by asking the worker that
 // does it or, if there is none, by what is known to wait for one. It is
-// errClosed if the workflow closed meanwhile.
+// errClosed if the workflow closed meanwhile, and errTakenIn if what waited for
+// a worker does so no more: r is out of date then.
 func (e *Engine) catchUp(ctx context.Context, r *reading) error {
 	// A workflow task that is tried again says more about its workflow than
 	// about the workers, so it is remembered for that workflow alone.
@@ -253,7 +265,7 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) error {
 		queue += "\x00" + r.id
 	}
 	if e.unattended.has(queue) {
-		return e.anticipate(ctx, r)
+		return e.withoutWorker(ctx, r, queue)
 	}
 	timeout := scheduledTimeout
 	if r.pending.GetState() == enumspb.PENDING_WORKFLOW_TASK_STATE_STARTED || e.attended.has(queue) {
@@ -271,7 +283,16 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) error {
 		e.attended.remove(queue)
 	}
 	// Temporal also gives a query up when the worker that had it is lost.
-	return e.anticipate(ctx, r)
+	return e.withoutWorker(ctx, r, queue)
+}
+
+// withoutWorker is anticipate for a task queue that seems to have no worker.
+func (e *Engine) withoutWorker(ctx context.Context, r *reading, queue string) error {
+	err := e.anticipate(ctx, r)
+	if errors.Is(err, errTakenIn) {
+		e.unattended.remove(queue)
+	}
+	return err
 }
 
 // queryState replaces r's state by the answer of the workflow, if that is newer.

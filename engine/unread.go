@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -27,14 +28,18 @@ type answer struct{ id, key string }
 
 // anticipate takes the answers into r that no worker has taken in yet, as the
 // workflow will do: whoever gave one is not to be asked again only because a
-// worker is away.
+// worker is away. It is errTakenIn if a worker has come since r was described,
+// and taken in answers that r does not show.
 func (e *Engine) anticipate(ctx context.Context, r *reading) error {
 	if len(r.state.Inputs) == 0 {
 		return nil
 	}
 	m := task.Machine{State: r.state}
 	signals, err := e.unread(ctx, r)
-	if err != nil {
+	switch {
+	case errors.Is(err, errTakenIn):
+		return err
+	case err != nil:
 		return translate(err)
 	}
 	for _, event := range slices.Backward(signals) {
@@ -60,7 +65,10 @@ func (e *Engine) anticipate(ctx context.Context, r *reading) error {
 	return nil
 }
 
-// unread are the signals since the last workflow task, the newest first.
+var errTakenIn = errors.New("a worker has taken the signals in")
+
+// unread are the signals since the last workflow task, the newest first, or
+// errTakenIn if there has been another one since r was described.
 func (e *Engine) unread(ctx context.Context, r *reading) ([]*historypb.HistoryEvent, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -80,6 +88,9 @@ func (e *Engine) unread(ctx context.Context, r *reading) ([]*historypb.HistoryEv
 			case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
 				signals = append(signals, event)
 			case enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+				if event.GetEventId() > r.events {
+					return nil, errTakenIn
+				}
 				return signals, nil
 			}
 		}

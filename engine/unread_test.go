@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"path"
 	"slices"
+	"sync"
 	"testing"
 
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -102,10 +104,16 @@ func (f *fixture) failing(t *testing.T, methods ...string) *engine.Engine {
 		}
 		return invoke(ctx, method, req, reply, cc, o...)
 	}
+	return f.behind(t, refuse)
+}
+
+// behind is another engine, all of whose requests go through the interceptor.
+func (f *fixture) behind(t *testing.T, i grpc.UnaryClientInterceptor) *engine.Engine {
+	t.Helper()
 	c, err := client.DialContext(t.Context(), client.Options{
 		HostPort:          temporalAddr,
 		Logger:            slog.New(slog.DiscardHandler),
-		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(refuse)}},
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(i)}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -117,4 +125,43 @@ func (f *fixture) failing(t *testing.T, methods ...string) *engine.Engine {
 	}
 	t.Cleanup(e.Close)
 	return e
+}
+
+// A worker that comes just when a process looks for answers that nobody has
+// taken in has taken them in: whoever gave one is not asked again.
+func TestAnswersTakenInMeanwhile(t *testing.T) {
+	f := setup(t)
+	round := func(_ context.Context, in task.RoundInput) (task.RoundResult, error) {
+		if in.Round > 1 {
+			return done("ok"), nil
+		}
+		return ask("a"), nil
+	}
+	w := worker.New(f.client, f.queue, worker.Options{})
+	workflows.Register(w, nil)
+	w.RegisterActivityWithOptions(round, activity.RegisterOptions{Name: task.ActivityRound})
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ref := f.create()
+	asked := f.await(ref, inputRequired)
+	w.Stop()
+
+	var meanwhile sync.Once
+	other := f.behind(t, func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		if _, looks := req.(*workflowservice.GetWorkflowExecutionHistoryReverseRequest); looks {
+			meanwhile.Do(func() {
+				f.work(round)
+				f.await(ref, terminal)
+			})
+		}
+		return invoke(ctx, method, req, reply, cc, o...)
+	})
+	if err := f.Answer(t.Context(), ref, answers(asked.Inputs[0].Key)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := other.Get(t.Context(), ref)
+	if err != nil || got.Status != task.StatusCompleted || len(got.Inputs) > 0 {
+		t.Errorf("got %+v, error %v", got, err)
+	}
 }
