@@ -76,22 +76,8 @@ func (e *Engine) Cancel(ctx context.Context, ref task.Ref, reason string) (*task
 	if r.ended() {
 		return r.task(), task.ErrTerminal
 	}
-	err = e.signal(ctx, ref, task.SignalCancel, cancelSignal(reason))
-	if err != nil && !errors.Is(err, task.ErrTerminal) {
+	if r, err = e.cancel(ctx, ref, reason); err != nil {
 		return nil, err
-	}
-	//failpoint:cancel-recorded
-	r, err = e.awaitEnd(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	if !r.ended() {
-		if err := e.terminate(ctx, r); err != nil {
-			return nil, err
-		}
-		if r, err = e.describeKnown(ctx, ref); err != nil {
-			return nil, err
-		}
 	}
 	if err := e.settle(ctx, r); err != nil {
 		return nil, err
@@ -103,17 +89,32 @@ func (e *Engine) Cancel(ctx context.Context, ref task.Ref, reason string) (*task
 	return t, nil
 }
 
-// RequestCancel implements [task.Service].
+// RequestCancel implements [task.Service]. It waits for a worker, or for the
+// lack of one, as Cancel does.
 func (e *Engine) RequestCancel(ctx context.Context, ref task.Ref, reason string) error {
 	r, err := e.describeOwned(ctx, ref)
 	if err != nil || r.ended() {
 		return err
 	}
-	err = e.signal(ctx, ref, task.SignalCancel, cancelSignal(reason))
-	if errors.Is(err, task.ErrTerminal) {
-		return nil
-	}
+	_, err = e.cancel(ctx, ref, reason)
 	return err
+}
+
+// cancel tells a task to end and returns when it has, or was terminated.
+func (e *Engine) cancel(ctx context.Context, ref task.Ref, reason string) (*reading, error) {
+	err := e.signal(ctx, ref, task.SignalCancel, cancelSignal(reason))
+	if err != nil && !errors.Is(err, task.ErrTerminal) {
+		return nil, err
+	}
+	//failpoint:cancel-recorded
+	r, err := e.awaitEnd(ctx, ref)
+	if err != nil || r.ended() {
+		return r, err
+	}
+	if err := e.terminate(ctx, r); err != nil {
+		return nil, err
+	}
+	return e.describeKnown(ctx, ref)
 }
 
 // signal sends a signal to a task that was there a moment ago. It is

@@ -63,6 +63,15 @@ func TestCancel(t *testing.T) {
 		f.checkEnded(ref, task.StatusCancelled, task.OutcomeCancelled)
 	})
 
+	t.Run("only requested, with no worker terminates", func(t *testing.T) {
+		f := setup(t)
+		ref := f.create()
+		if err := f.RequestCancel(t.Context(), ref, "no longer needed"); err != nil {
+			t.Fatal(err)
+		}
+		f.checkEnded(ref, task.StatusCancelled, task.OutcomeCancelled)
+	})
+
 	t.Run("of a workflow that no worker can run terminates", func(t *testing.T) {
 		f := setup(t)
 		w := worker.New(f.client, f.queue, worker.Options{})

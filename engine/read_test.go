@@ -82,7 +82,7 @@ func TestGetWithoutWorker(t *testing.T) {
 	t.Run("keeps signals for the worker to come", func(t *testing.T) {
 		f := setup(t)
 		ref := f.create()
-		if err := f.RequestCancel(t.Context(), ref, "changed my mind"); err != nil {
+		if err := f.client.SignalWorkflow(t.Context(), ref.ID, "", task.SignalCancel, task.CancelSignal{Reason: "changed my mind"}); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.get(ref); got.Status != task.StatusWorking {

@@ -31,8 +31,9 @@ type Service interface {
 	// usually cancelled, but whatever it became if it ended first. With
 	// [ErrTerminal] and the task if it had ended before.
 	Cancel(ctx context.Context, ref Ref, reason string) (*Task, error)
-	// RequestCancel asks the task to stop and returns as soon as that is
-	// recorded. A terminal task is no error.
+	// RequestCancel asks the task to stop and returns when it is sure to: when a
+	// worker has taken that in or, if none does, the task has been ended without
+	// one. A terminal task is no error.
 	RequestCancel(ctx context.Context, ref Ref, reason string) error
 	// List pages through the owner's tasks, newest first where the engine can
 	// tell. Held calls are left out.
