@@ -64,6 +64,7 @@ with the same --data-dir and they go on.
 	f.addTools(cmd)
 	f.addEngine(cmd)
 	f.addDataDir(cmd)
+	f.addClaims(cmd)
 	f.addWorker(cmd)
 	f.addLogging(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -119,6 +120,7 @@ these processes may serve the same clients, if they share --key-file.
 	f.addLifetimes(cmd)
 	f.addTools(cmd)
 	f.addDataDir(cmd)
+	f.addClaims(cmd)
 	f.addLogging(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, API) }
 	return cmd
@@ -138,6 +140,8 @@ share the work. --listen serves /healthz and /readyz.
 	cmd.Flags().StringVar(&f.Listen, "listen", "", "address that serves /healthz and /readyz (default: none)")
 	f.addTools(cmd)
 	f.addGrace(cmd)
+	f.addDataDir(cmd)
+	f.addClaims(cmd)
 	f.addWorker(cmd)
 	f.addLogging(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, Worker) }

@@ -100,7 +100,11 @@ func (f *flags) addEngine(cmd *cobra.Command) {
 }
 
 func (f *flags) addDataDir(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.DataDir, "data-dir", f.DataDir, "directory of the database and the key")
+	cmd.Flags().StringVar(&f.DataDir, "data-dir", f.DataDir, "directory of the database, of the key and, unless --claims-dir says otherwise, of what is too large for Temporal")
+}
+
+func (f *flags) addClaims(cmd *cobra.Command) {
+	addFile(cmd, &f.ClaimsDir, "claims-dir", "directory for arguments and results that are too large for Temporal; api and worker share it", "claims in the data directory")
 }
 
 func (f *flags) addWorker(cmd *cobra.Command) {

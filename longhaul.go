@@ -105,6 +105,11 @@ type Options struct {
 	// made if missing. Required but for [Worker]; the default of [Run] is a
 	// directory called Name among the user's data.
 	DataDir string
+	// ClaimsDir is a directory for arguments and results that are too large for
+	// Temporal, of up to 50 MiB. It is made if missing, and shared by all
+	// processes with the same tasks. Default: claims in DataDir; if there is none
+	// either, what is too large is refused.
+	ClaimsDir string
 	// AllowedHosts and AllowedOrigins are the host names under which the
 	// endpoint may be addressed and the origins from which browsers may,
 	// besides loopback ones.
@@ -250,6 +255,9 @@ func Dev(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 		if err != nil {
 			return err
 		}
+		if p.claims, err = p.openClaims(ctx, o, c); err != nil {
+			return err
+		}
 		set, err := p.startUpstreams(ctx, o)
 		if err != nil {
 			return err
@@ -283,6 +291,9 @@ func API(ctx context.Context, o Options, t client.Options) (*Process, error) {
 		if err != nil {
 			return err
 		}
+		if p.claims, err = p.openClaims(ctx, o, c); err != nil {
+			return err
+		}
 		set, err := p.startUpstreams(ctx, o)
 		if err != nil {
 			return err
@@ -303,6 +314,9 @@ func Worker(ctx context.Context, o Options, t client.Options) (*Process, error) 
 		}
 		c, err := p.dial(ctx, o, t)
 		if err != nil {
+			return err
+		}
+		if p.claims, err = p.openClaims(ctx, o, c); err != nil {
 			return err
 		}
 		set, err := p.startUpstreams(ctx, o)

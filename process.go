@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/log"
 
 	"github.com/longhaul-mcp/longhaul/api"
+	"github.com/longhaul-mcp/longhaul/claims"
 	"github.com/longhaul-mcp/longhaul/engine"
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
 	"github.com/longhaul-mcp/longhaul/task"
@@ -38,8 +39,9 @@ type Process struct {
 	TemporalAddr string
 
 	logger    *slog.Logger
-	namespace string   // of Temporal
-	stops     []func() // in the order of the starts
+	namespace string       // of Temporal
+	claims    claims.Store // nil if there is none
+	stops     []func()     // in the order of the starts
 	stop      sync.Once
 	failed    chan error
 }
@@ -162,7 +164,7 @@ func (p *Process) startUpstreams(ctx context.Context, o Options) (*upstream.Set,
 }
 
 func (p *Process) startWorker(o Options, c client.Client, set *upstream.Set, identity string) error {
-	operator, err := engine.NewOperator(engine.OperatorOptions{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Logger: o.Logger})
+	operator, err := engine.NewOperator(engine.OperatorOptions{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Claims: p.claims, Logger: o.Logger})
 	if err != nil {
 		return err
 	}
@@ -171,6 +173,7 @@ func (p *Process) startWorker(o Options, c client.Client, set *upstream.Set, ide
 		Upstream:      set,
 		Functions:     o.functions(),
 		Register:      o.RegisterSteps,
+		Claims:        p.claims,
 		Sweep:         operator.Sweep,
 		SweepInterval: o.SweepInterval,
 		Grace:         o.Grace,
@@ -254,7 +257,7 @@ func (p *Process) listen(addr string) (net.Listener, error) {
 }
 
 func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *endpoint, ready func(context.Context) error) error {
-	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Grace: o.Grace, Logger: o.Logger})
+	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Claims: p.claims, Grace: o.Grace, Logger: o.Logger})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,9 @@
 //     waits for it any more. Until then the heartbeat goes on, so that the
 //     round is not given to another worker and its tool run twice.
 //
+// So it is with the store of what is too large for Temporal ([claims.Store]):
+// arguments are read from it, and results put into it, until it is there.
+//
 // The upstream may go away too. What happens then depends on whether the call
 // had been sent, and on whether the tool may be run again: see [Rounds.lost].
 package activities
@@ -31,6 +34,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/longhaul-mcp/longhaul/claims"
 	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
 )
@@ -69,12 +73,15 @@ type Reporter interface {
 type Rounds struct {
 	upstream Caller
 	temporal Reporter
+	claims   claims.Store
 	logger   *slog.Logger
 }
 
 // New returns Rounds that call tools through upstream and report to temporal.
-func New(upstream Caller, temporal Reporter, logger *slog.Logger) *Rounds {
-	return &Rounds{upstream: upstream, temporal: temporal, logger: logger}
+// What is too large for Temporal is kept in store; without one, nil, it is
+// refused.
+func New(upstream Caller, temporal Reporter, store claims.Store, logger *slog.Logger) *Rounds {
+	return &Rounds{upstream: upstream, temporal: temporal, claims: store, logger: logger}
 }
 
 // Registry is the part of a worker that takes activities.
@@ -141,8 +148,9 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	defer wg.Wait()
 	defer close(done)
 
+	set := task.ClaimSet{TaskID: info.WorkflowExecution.ID, CreatedAt: in.CreatedAt}
 	//failpoint:round-started
-	result, err := r.call(call, info, in, b)
+	result, err := r.run(call, info, in, b, set, log)
 	//failpoint:round-ended
 	logEnd(log, result, err)
 	r.deliver(context.WithoutCancel(ctx), info, result, err, log)
@@ -188,13 +196,33 @@ func (r *Rounds) watchStop(ctx context.Context, p task.Policy, b *beat, stop con
 	}
 }
 
-// call calls the tool once, or a few times while it cannot be reached at all.
-func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInput, b *beat) (task.RoundResult, error) {
+// run is the call with all that is too large for Temporal.
+func (r *Rounds) run(ctx context.Context, info activity.Info, in task.RoundInput, b *beat, set task.ClaimSet, log *slog.Logger) (task.RoundResult, error) {
 	if !info.Deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, info.Deadline, errExpired)
 		defer cancel()
 	}
+	args, err := r.arguments(ctx, in, set, log)
+	switch {
+	case ctx.Err() != nil:
+		return r.stopped(context.Cause(ctx), in)
+	case err != nil:
+		return failure("The tool was not called: its arguments cannot be read: " + err.Error()), nil
+	}
+	in.Arguments = args
+	result, err := r.call(ctx, info, in, b)
+	if err != nil {
+		return result, err
+	}
+	if result, err = r.keep(ctx, set, result, log); err != nil {
+		return r.stopped(context.Cause(ctx), in)
+	}
+	return result, nil
+}
+
+// call calls the tool once, or a few times while it cannot be reached at all.
+func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInput, b *beat) (task.RoundResult, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	limit := newLimit(in.Policy.Timeout(), func() { stop(errTimeout) })

@@ -19,6 +19,7 @@ import (
 
 	"github.com/longhaul-mcp/longhaul"
 	"github.com/longhaul-mcp/longhaul/activities"
+	"github.com/longhaul-mcp/longhaul/claims"
 	"github.com/longhaul-mcp/longhaul/internal/temporaltest"
 	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
@@ -64,6 +65,7 @@ type fixture struct {
 	worker sdkworker.Worker
 	set    *upstream.Set
 	report *reports
+	claims claims.Store
 }
 
 // setup runs a worker for the tools that add adds to a server in this process,
@@ -81,6 +83,9 @@ func setup(t *testing.T, addr string, add func(*mcp.Server), more ...upstream.Se
 		t.Fatal(err)
 	}
 	f := &fixture{queue: uuid.NewString(), set: set}
+	if f.claims, err = claims.OpenDir(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	// Not temporaltest.Dial: the connection may be cut on purpose.
 	f.client, err = client.DialContext(t.Context(), client.Options{
 		HostPort: addr,
@@ -102,7 +107,7 @@ func (f *fixture) startWorker(t *testing.T) {
 		StickyScheduleToStartTimeout: time.Second,
 	})
 	workflows.Register(f.worker, nil)
-	activities.New(f.set, f.report, slog.New(slog.DiscardHandler)).Register(f.worker)
+	activities.New(f.set, f.report, f.claims, slog.New(slog.DiscardHandler)).Register(f.worker)
 	if err := f.worker.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +116,15 @@ func (f *fixture) startWorker(t *testing.T) {
 
 func (f *fixture) start(t *testing.T, tool string, p task.Policy) client.WorkflowRun {
 	t.Helper()
-	run, err := f.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: uuid.NewString(), TaskQueue: f.queue},
-		task.WorkflowTask, task.StartInput{
-			Card:   task.Card{Tool: tool, CreatedAt: time.Now(), TTLMillis: time.Hour.Milliseconds()},
-			Policy: p,
-		})
+	return f.startWith(t, uuid.NewString(), task.StartInput{
+		Card:   task.Card{Tool: tool, CreatedAt: time.Now(), TTLMillis: time.Hour.Milliseconds()},
+		Policy: p,
+	})
+}
+
+func (f *fixture) startWith(t *testing.T, id string, in task.StartInput) client.WorkflowRun {
+	t.Helper()
+	run, err := f.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: f.queue}, task.WorkflowTask, in)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,8 @@ type Options struct {
 	// InlineWindow is how long a 2026 tools/call waits for a result before it
 	// answers with a task. Default 100 ms.
 	InlineWindow time.Duration
-	// MaxBody bounds a request's body, in bytes. Default 4 MiB.
+	// MaxBody bounds a request's body, in bytes. Default: [task.MaxBytes] and
+	// 1 MiB for what is around the arguments.
 	MaxBody int64
 
 	// ServerName and ServerVersion identify the server. Defaults "longhaul"
@@ -82,7 +83,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxTTL, 30*24*time.Hour)
 	setDefault(&o.PollInterval, time.Second)
 	setDefault(&o.InlineWindow, 100*time.Millisecond)
-	setDefault(&o.MaxBody, 4<<20)
+	setDefault(&o.MaxBody, task.MaxBytes+1<<20)
 	setDefault(&o.ServerName, "longhaul")
 	setDefault(&o.ServerVersion, "dev")
 	if o.Logger == nil {

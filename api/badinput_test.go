@@ -215,7 +215,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown token", legacyHeader("Authorization", "Bearer guess"), rpc("ping", `{}`), 401, -32600, noID},
 
 		// HTTP.
-		{"5 MiB body", legacyHeader(), rpc("tools/call", `{"name":"echo","arguments":{"name":"`+strings.Repeat("x", 5<<20)+`"}}`), 413, -32600, noID},
+		{"52 MiB body", legacyHeader(), rpc("tools/call", `{"name":"echo","arguments":{"name":"`+strings.Repeat("x", 52<<20)+`"}}`), 413, -32600, noID},
 		{"other content type", legacyHeader("Content-Type", "text/plain"), rpc("ping", `{}`), 415, -32600, noID},
 		{"client that accepts no stream", legacyHeader("Accept", "application/json"), rpc("ping", `{}`), 406, -32600, noID},
 

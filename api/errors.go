@@ -44,7 +44,7 @@ func rpcErrorf(code int64, format string, args ...any) *task.RPCError {
 	return &task.RPCError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-func invalidParams(format string, args ...any) error {
+func invalidParams(format string, args ...any) *task.RPCError {
 	return rpcErrorf(codeInvalidParams, format, args...)
 }
 
@@ -83,6 +83,8 @@ var serviceErrors = []struct {
 	{task.ErrRunning, codeInvalidParams, "Task is still running"},
 	{task.ErrKeyReused, codeInvalidParams, "Idempotency key was already used for a different call"},
 	{task.ErrTooLarge, codeInvalidParams, "Arguments or responses are too large to be stored"},
+	{task.ErrClaimMissing, codeInternal, "The task has ended, but its result cannot be read: what was stored is not in this store; api and worker must share it"},
+	{task.ErrClaimCorrupt, codeInternal, "The task has ended, but its result cannot be read: what was stored has been changed in the store"},
 	{task.ErrBadCursor, codeInvalidParams, "Invalid cursor"},
 	{task.ErrUnavailable, codeInternal, "The task engine is unavailable. Nothing is lost: try again."},
 }
@@ -94,6 +96,9 @@ func rpcError(err error) *task.RPCError {
 	}
 	if e, ok := errors.AsType[*task.RPCError](err); ok {
 		return e
+	}
+	if e, ok := errors.AsType[*task.SizeError](err); ok {
+		return invalidParams("Invalid params: %v", e)
 	}
 	for _, s := range serviceErrors {
 		if errors.Is(err, s.err) {
@@ -142,6 +147,8 @@ func (a *API) logUntold(err error, args ...any) {
 	switch {
 	case errors.Is(err, task.ErrUnavailable):
 		a.log.Warn("the engine is unavailable", append(args, "error", err)...)
+	case errors.Is(err, task.ErrClaimMissing), errors.Is(err, task.ErrClaimCorrupt):
+		a.log.Error("a result is lost", append(args, "error", err)...)
 	case !foreseen(err) && !errors.Is(err, context.Canceled):
 		a.log.Error("request failed", append(args, "error", err)...)
 	}

@@ -57,7 +57,7 @@ var generations = []struct {
 
 // patience bounds every wait of a test, so that a server that hangs is stopped
 // and its log seen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // await polls a task until it is as wanted.
 func await(t *testing.T, c client, id string, what string, is func(taskState) bool) {
@@ -169,7 +169,7 @@ func (p *poster) try(method string, params object, header http.Header, asked fun
 				return nil, nil
 			}
 		case m.Error != nil:
-			return nil, fmt.Errorf("%s: %w", raw, m.Error)
+			return nil, fmt.Errorf("%.1000s: %w", raw, m.Error)
 		default:
 			return m.Result, nil
 		}
@@ -182,7 +182,7 @@ func messages(resp *http.Response) iter.Seq2[rpc, error] {
 	return func(yield func(rpc, error) bool) {
 		stream := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
 		lines := bufio.NewScanner(resp.Body)
-		lines.Buffer(nil, 4<<20)
+		lines.Buffer(nil, 64<<20)
 		for lines.Scan() {
 			data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data:"))
 			if stream && !ok || len(bytes.TrimSpace(data)) == 0 {
@@ -191,7 +191,7 @@ func messages(resp *http.Response) iter.Seq2[rpc, error] {
 			var m rpc
 			err := json.Unmarshal(data, &m)
 			if err != nil {
-				err = fmt.Errorf("%s: %s: %w", resp.Status, data, err)
+				err = fmt.Errorf("%s: %.1000s: %w", resp.Status, data, err)
 			}
 			if !yield(m, err) || err != nil {
 				return

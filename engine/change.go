@@ -32,7 +32,7 @@ func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]
 		return task.ErrTerminal
 	}
 	signal := task.InputSignal{Responses: responses, Refused: refusals(r.state.Inputs, responses)}
-	if err := fits(signal); err != nil {
+	if err := fits("responses", signal); err != nil {
 		return err
 	}
 	if err := e.signal(ctx, ref, task.SignalInput, signal); err != nil {

@@ -57,6 +57,9 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	if r.TTL < time.Millisecond {
 		return nil, fmt.Errorf("engine: a task's TTL must be at least 1ms, not %s", r.TTL)
 	}
+	if size := int64(len(r.Arguments)); size > task.MaxBytes {
+		return nil, &task.SizeError{What: "arguments", Size: size, Max: task.MaxBytes}
+	}
 	argsHash, err := hashArguments(r.Arguments)
 	if err != nil {
 		return nil, fmt.Errorf("engine: the arguments are not JSON: %w", err)
@@ -76,12 +79,16 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 		Workflow:     r.Workflow,
 		Decided:      r.Decided,
 	}
-	if err := fits(in); err != nil {
+	claimed := e.isClaimed(r)
+	if claimed {
+		in.Arguments = nil
+	}
+	if err := fits("arguments", in); err != nil {
 		return nil, err
 	}
 	state := task.InitialState(now)
 
-	workflowType, options := task.WorkflowTask, e.startOptions(in, state)
+	workflowType, options := task.WorkflowTask, e.startOptions(in, r.Arguments, state)
 	switch {
 	case r.HeldID != "":
 		workflowType = task.WorkflowCall
@@ -95,14 +102,35 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 		options.ID = strings.ToLower(rand.Text())
 	}
 
+	ref := task.Ref{ID: options.ID, Owner: r.Owner, Held: r.HeldID != ""}
+	if claimed && r.Decided == nil {
+		if r.IdempotencyKey != "" && !ref.Held {
+			// A call that is sent again is not to be stored again.
+			if t, err := e.existing(ctx, ref, in.Card); !errors.Is(err, task.ErrNotFound) {
+				return t, err
+			}
+		}
+		if in.ArgumentsClaim, err = e.store(ctx, claimSet(options.ID, in.Card), r.Arguments); err != nil {
+			return nil, err
+		}
+	}
+
 	startCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	_, err = e.client.ExecuteWorkflow(startCtx, options, workflowType, in)
 	var exists *serviceerror.WorkflowExecutionAlreadyStarted
 	switch {
 	case errors.As(err, &exists):
-		ref := task.Ref{ID: options.ID, Owner: r.Owner, Held: r.HeldID != ""}
-		return e.existing(ctx, ref, in.Card)
+		t, err := e.existing(ctx, ref, in.Card)
+		if in.ArgumentsClaim != nil && t != nil && !t.CreatedAt.Equal(in.Card.CreatedAt) {
+			e.forget(ctx, claimSet(options.ID, in.Card))
+		}
+		if errors.Is(err, task.ErrNotFound) {
+			// Deleted, but not gone yet; or the ID of a held call that is not this
+			// caller's to join.
+			return nil, fmt.Errorf("%w: the ID of this call is still taken", task.ErrUnavailable)
+		}
+		return t, err
 	case err != nil:
 		return nil, unavailable(err)
 	}
@@ -118,8 +146,8 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 //
 // On a conflict Temporal is to refuse. Had it to hand out the workflow that
 // exists instead, nothing in its reply would tell a joined task from a new one.
-func (e *Engine) startOptions(in task.StartInput, state task.State) client.StartWorkflowOptions {
-	summary, details := describeCall(in.Card, in.Arguments)
+func (e *Engine) startOptions(in task.StartInput, args json.RawMessage, state task.State) client.StartWorkflowOptions {
+	summary, details := describeCall(in.Card, args)
 	return client.StartWorkflowOptions{
 		TaskQueue:                e.o.TaskQueue,
 		WorkflowExecutionTimeout: in.Card.TTL() + in.Policy.Cleanup() + cleanupBound,
@@ -143,14 +171,11 @@ func (e *Engine) startOptions(in task.StartInput, state task.State) client.Start
 }
 
 // existing reads the task that was already there under the ID of a create and
-// makes sure that it is the task that was asked for.
+// makes sure that it is the task that was asked for. [task.ErrNotFound] if there
+// is none that can be read.
 func (e *Engine) existing(ctx context.Context, ref task.Ref, want task.Card) (*task.Task, error) {
 	got, err := e.read(ctx, ref)
 	switch {
-	case errors.Is(err, task.ErrNotFound):
-		// Deleted, but not gone yet; or the ID of a held call that is not this
-		// caller's to join.
-		return nil, fmt.Errorf("%w: the ID of this call is still taken", task.ErrUnavailable)
 	case err != nil:
 		return nil, err
 	case got.card.Tool != want.Tool || got.card.ArgsHash != want.ArgsHash:
@@ -184,15 +209,16 @@ func hashArguments(args json.RawMessage) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// fits reports whether Temporal would store v as one payload. What counts is
-// the encoded size, in which some characters take six bytes.
-func fits(v any) error {
+// fits reports whether Temporal would store v as one payload, of which what is
+// the part that may be large. What counts is the encoded size, in which some
+// characters take six bytes.
+func fits(what string, v any) error {
 	encoded, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
 	if len(encoded) > maxPayload {
-		return fmt.Errorf("%w: %d bytes, of at most %d", task.ErrTooLarge, len(encoded), maxPayload)
+		return &task.SizeError{What: what, Size: int64(len(encoded)), Max: maxPayload}
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
+	"github.com/longhaul-mcp/longhaul/claims"
 	"github.com/longhaul-mcp/longhaul/task"
 )
 
@@ -91,6 +92,9 @@ type Options struct {
 	// Key makes task IDs out of idempotency keys, at least 16 bytes. All
 	// processes that share tasks share it. Required.
 	Key []byte
+	// Claims keeps arguments that are too large for Temporal, and has the results
+	// that workers kept in it. Default: none, then neither can be had.
+	Claims claims.Store
 	// Grace is how long an expired task remains readable. Default 5 minutes.
 	Grace time.Duration
 	// MaxWatches bounds the tasks followed by long poll at the same time, of

@@ -8,6 +8,8 @@ import (
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+
+	"github.com/longhaul-mcp/longhaul/claims"
 )
 
 // OperatorOptions configure an [Operator].
@@ -20,6 +22,9 @@ type OperatorOptions struct {
 	Namespace string
 	// TaskQueue is where the tasks run. Default [task.DefaultTaskQueue].
 	TaskQueue string
+	// Claims is [Options.Claims]: what is kept for a task is deleted with it.
+	// Default: none, then it is left to the next sweep that has them.
+	Claims claims.Store
 	// Logger gets what no caller is told. Default: nothing is logged.
 	Logger *slog.Logger
 }
@@ -34,7 +39,7 @@ func NewOperator(o OperatorOptions) (*Operator, error) {
 		return nil, errors.New("engine: no Temporal client")
 	}
 	return &Operator{newEngine(Options{
-		Client: o.Client, DataConverter: o.DataConverter, Namespace: o.Namespace, TaskQueue: o.TaskQueue, Logger: o.Logger,
+		Client: o.Client, DataConverter: o.DataConverter, Namespace: o.Namespace, TaskQueue: o.TaskQueue, Claims: o.Claims, Logger: o.Logger,
 	}.withDefaults())}, nil
 }
 

@@ -99,6 +99,15 @@ func (e *Engine) withOutcome(ctx context.Context, r *reading) (*task.Task, error
 
 // outcome reads the full outcome of a task that has one.
 func (e *Engine) outcome(ctx context.Context, r *reading) (*task.Outcome, error) {
+	o, err := e.recordedOutcome(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return e.complete(ctx, r, o)
+}
+
+// recordedOutcome is the outcome as Temporal has it.
+func (e *Engine) recordedOutcome(ctx context.Context, r *reading) (*task.Outcome, error) {
 	o, err := e.closeOutcome(ctx, r)
 	if o != nil || err != nil {
 		return o, err

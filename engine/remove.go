@@ -23,7 +23,16 @@ func (e *Engine) remove(ctx context.Context, r *reading, runs []*workflowpb.Work
 		}
 	}
 	// The newest goes last: without it nobody finds the others.
-	return e.removeRun(ctx, &commonpb.WorkflowExecution{WorkflowId: r.id, RunId: r.runID})
+	if err := e.removeRun(ctx, &commonpb.WorkflowExecution{WorkflowId: r.id, RunId: r.runID}); err != nil {
+		return err
+	}
+	e.forget(ctx, claimSet(r.id, r.card))
+	for _, run := range runs {
+		if earlier, err := e.decode(run); err == nil && !earlier.card.CreatedAt.Equal(r.card.CreatedAt) {
+			e.forget(ctx, claimSet(r.id, earlier.card))
+		}
+	}
+	return nil
 }
 
 // removeRun deletes one run. One that is gone is no error.

@@ -25,6 +25,8 @@ const (
 	// maxKeyword is what a search attribute may take: SQL databases hold 255
 	// characters.
 	maxKeyword = 240
+	// maxDescribed is how much of the arguments is looked at.
+	maxDescribed = 256 << 10
 	// maxShownValue is how many characters of one argument go into a summary.
 	maxShownValue = 40
 )
@@ -117,7 +119,8 @@ func maskArguments(args json.RawMessage) (shown []byte, whole bool) {
 	if len(args) == 0 {
 		return []byte("{}"), true
 	}
-	dec := json.NewDecoder(bytes.NewReader(args))
+	// The decoder takes a value into memory before it can be left out.
+	dec := json.NewDecoder(bytes.NewReader(args[:min(len(args), maxDescribed)]))
 	dec.UseNumber()
 	var b bytes.Buffer
 	err := writeMasked(&b, dec)

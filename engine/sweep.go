@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -22,8 +23,8 @@ const (
 const hasClosed = "ExecutionStatus IN ('Completed', 'Failed', 'Canceled', 'Terminated', 'TimedOut')"
 
 // Sweep deletes the ended tasks and held calls of the operator's task queue
-// whose time was over at a time, and sweeps that ended long ago. It goes on at
-// from, and tells beat how far it has come.
+// whose time was over at a time, sweeps that ended long ago, and what is kept for
+// tasks that are no more. It goes on at from, and tells beat how far it has come.
 //
 // One task that cannot be read or deleted does not keep it from the others.
 func (o *Operator) Sweep(ctx context.Context, in task.SweepRange, from task.SweepBeat, beat func(task.SweepBeat)) (task.SweepResult, error) {
@@ -44,7 +45,7 @@ func (o *Operator) Sweep(ctx context.Context, in task.SweepRange, from task.Swee
 		at.Page = page.next
 		beat(at)
 		if at.Page == nil {
-			return at.Result, o.removeSweeps(ctx, in.SweptBefore)
+			return at.Result, errors.Join(o.removeSweeps(ctx, in.SweptBefore), o.e.removeOrphans(ctx, func() { beat(at) }))
 		}
 	}
 }

@@ -56,7 +56,8 @@ var errEngineClosed = fmt.Errorf("%w: the engine was closed", task.ErrUnavailabl
 //
 // The first read may fail with [task.ErrUnavailable]. Later on a watch sits
 // out any trouble with Temporal: it yields nothing until it can read again,
-// and ends early only if the task is deleted, with [task.ErrNotFound], or by
+// and ends early only if the task is deleted, with [task.ErrNotFound], if its
+// result is lost, with [task.ErrClaimMissing] or [task.ErrClaimCorrupt], or by
 // [Engine.Close].
 func (e *Engine) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) iter.Seq2[*task.Task, error] {
 	return func(yield func(*task.Task, error) bool) {
@@ -353,7 +354,7 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	if err != nil || outcome == nil {
 		return false
 	}
-	if event.GetEventType() != enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED || outcome.IsError {
+	if event.GetEventType() != enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED || outcome.IsError || outcome.ResultClaim != nil {
 		return h.refresh(ctx, w, outcome)
 	}
 	// A plain success: nothing is in the memo that the event does not say.
@@ -380,7 +381,7 @@ func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool
 	case err != nil:
 	case outcome != nil && r.ended():
 		t = r.task()
-		t.Outcome = outcome
+		t.Outcome, err = h.e.complete(ctx, r, outcome)
 	default:
 		t, err = h.e.withOutcome(ctx, r)
 	}
@@ -388,7 +389,7 @@ func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool
 	case err == nil:
 		h.publish(w, t)
 		return t.Status.Terminal()
-	case errors.Is(err, task.ErrNotFound):
+	case errors.Is(err, task.ErrNotFound), errors.Is(err, task.ErrClaimMissing), errors.Is(err, task.ErrClaimCorrupt):
 		h.fail(w, err)
 		return true
 	default:

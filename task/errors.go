@@ -18,11 +18,19 @@ var (
 	ErrRunning = errors.New("task is still running")
 	// ErrKeyReused: the idempotency key was used before for another call.
 	ErrKeyReused = errors.New("idempotency key was already used for a different call")
-	// ErrTooLarge: arguments or answers exceed what the engine stores.
+	// ErrTooLarge: arguments or answers exceed what the engine stores; mostly as a
+	// [SizeError].
 	ErrTooLarge = errors.New("payload too large")
 	// ErrBadCursor: the list cursor is not one this server gave out.
 	ErrBadCursor = errors.New("invalid cursor")
 	// ErrUnavailable: the engine cannot be reached or did not answer in time.
 	// The task may well exist.
 	ErrUnavailable = errors.New("task engine unavailable")
+	// ErrClaimMissing: the bytes that a [Claim] stands for are not in this
+	// process's store. It is not that of the process which stored them, or they
+	// were removed from it.
+	ErrClaimMissing = errors.New("what was stored is not in this store; api and worker must share it")
+	// ErrClaimCorrupt: the bytes in the place of a [Claim] are not the ones that
+	// were stored.
+	ErrClaimCorrupt = errors.New("what was stored has been changed in the store")
 )

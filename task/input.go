@@ -18,9 +18,11 @@ type InputRequest struct {
 // RoundResult is what one call of the upstream tool ended with: exactly one of
 // a result, an error, or input that is needed before the next call.
 type RoundResult struct {
-	Result  json.RawMessage `json:"result,omitempty"`
-	IsError bool            `json:"isError,omitempty"`
-	Error   *RPCError       `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+	// ResultClaim stands for a result that is too large to be here.
+	ResultClaim *Claim    `json:"resultClaim,omitempty"`
+	IsError     bool      `json:"isError,omitempty"`
+	Error       *RPCError `json:"error,omitempty"`
 	// Inputs are the requests under the tool's own keys.
 	Inputs []InputRequest `json:"inputs,omitempty"`
 	// RequestState goes back to the tool, unread, with the answers.

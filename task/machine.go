@@ -131,7 +131,7 @@ func (m *Machine) RoundEnded(now time.Time, r RoundResult, declared json.RawMess
 	case r.NeedsInput || len(r.Inputs) > 0:
 		m.ask(now, r, declared)
 	default:
-		m.end(now, ResultOutcome(r.Result, r.IsError))
+		m.end(now, &Outcome{Kind: OutcomeResult, Result: r.Result, ResultClaim: r.ResultClaim, IsError: r.IsError})
 	}
 }
 

@@ -25,6 +25,9 @@ type Outcome struct {
 	Kind OutcomeKind `json:"kind"`
 	// Result is the tool result as the upstream sent it (OutcomeResult only).
 	Result json.RawMessage `json:"result,omitempty"`
+	// ResultClaim stands for a result that is too large to be here. Readers of
+	// [Service] get the result itself.
+	ResultClaim *Claim `json:"resultClaim,omitempty"`
 	// IsError repeats the result's isError.
 	IsError bool `json:"isError,omitempty"`
 	// Error is the JSON-RPC error as the upstream sent it (OutcomeError only).

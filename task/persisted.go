@@ -62,6 +62,8 @@ func (p Projection) Snapshot(id string) *Task {
 type StartInput struct {
 	Card      Card            `json:"card"`
 	Arguments json.RawMessage `json:"arguments,omitempty"`
+	// ArgumentsClaim stands for arguments that are too large to be here.
+	ArgumentsClaim *Claim `json:"argumentsClaim,omitempty"`
 	// Capabilities are the client capabilities of the creating request: they
 	// decide what the tool may ask for.
 	Capabilities json.RawMessage `json:"capabilities,omitempty"`
@@ -100,11 +102,15 @@ func (p Policy) Timeout() time.Duration { return time.Duration(p.TimeoutMillis) 
 // RoundInput is the argument of the activity [ActivityRound].
 type RoundInput struct {
 	// Round counts from 1.
-	Round        int             `json:"round"`
-	Tool         string          `json:"tool"`
-	Arguments    json.RawMessage `json:"arguments,omitempty"`
-	Capabilities json.RawMessage `json:"capabilities,omitempty"`
-	Policy       Policy          `json:"policy"`
+	Round     int             `json:"round"`
+	Tool      string          `json:"tool"`
+	Arguments json.RawMessage `json:"arguments,omitempty"`
+	// ArgumentsClaim is [StartInput.ArgumentsClaim], and CreatedAt the task's,
+	// which is part of its [ClaimSet].
+	ArgumentsClaim *Claim          `json:"argumentsClaim,omitempty"`
+	CreatedAt      time.Time       `json:"createdAt,omitzero"`
+	Capabilities   json.RawMessage `json:"capabilities,omitempty"`
+	Policy         Policy          `json:"policy"`
 	// Answers are the responses to the last round's requests, under the tool's
 	// own keys.
 	Answers      map[string]json.RawMessage `json:"answers,omitempty"`

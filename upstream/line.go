@@ -12,11 +12,13 @@ import (
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+
+	"github.com/longhaul-mcp/longhaul/task"
 )
 
 // errTooLarge is the error of a connection that carried a message above
 // maxMessageBytes.
-var errTooLarge = fmt.Errorf("the server sent a message larger than %d MiB", maxMessageBytes>>20)
+var errTooLarge = fmt.Errorf("the server sent a message of more than %d bytes; a tool's result can have %d", maxMessageBytes, task.MaxBytes)
 
 // strayError is a line on a server's standard output that is no JSON-RPC
 // message (2025-11-25, transports, "stdio": the server MUST NOT write anything

@@ -368,8 +368,8 @@ func (s *session) send(ctx context.Context, tool exposedTool, c Call, token stri
 
 // errorRound is the end of a round whose tool returned an error.
 func errorRound(e *task.RPCError) task.RoundResult {
-	if size := len(e.Message) + len(e.Data); size > MaxResultBytes {
-		return failure(tooLarge("error", size))
+	if size := len(e.Message) + len(e.Data); size > maxErrorBytes {
+		return failure(tooLarge("error", size, maxErrorBytes))
 	}
 	return task.RoundResult{Error: e}
 }
@@ -422,8 +422,8 @@ func newMeta(token string, c Call) mcp.Meta {
 
 // roundResult makes a round's end of a result of tools/call.
 func roundResult(raw json.RawMessage) task.RoundResult {
-	if len(raw) > MaxResultBytes {
-		return failure(tooLarge("result", len(raw)))
+	if len(raw) > task.MaxBytes {
+		return failure(tooLarge("result", len(raw), task.MaxBytes))
 	}
 	// A map, because names are case-sensitive.
 	var fields map[string]json.RawMessage
@@ -462,8 +462,8 @@ func failure(message string) task.RoundResult {
 	return task.RoundResult{Error: &task.RPCError{Code: task.CodeInternalError, Message: message}}
 }
 
-func tooLarge(what string, size int) string {
-	return fmt.Sprintf("the tool's %s has %d bytes; at most %d can be stored", what, size, MaxResultBytes)
+func tooLarge(what string, size, most int) string {
+	return fmt.Sprintf("the tool's %s has %d bytes; at most %d can be stored", what, size, most)
 }
 
 // everyCapability is declared when tools are listed, because servers may offer

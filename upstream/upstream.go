@@ -30,13 +30,13 @@ import (
 	"github.com/longhaul-mcp/longhaul/task"
 )
 
-// MaxResultBytes bounds a tool result. A larger one is answered with an error,
-// because the engine could not store it.
-const MaxResultBytes = 1 << 20
+// maxErrorBytes bounds a JSON-RPC error. A larger one is replaced, because the
+// engine could not store it; results are bounded by [task.MaxBytes].
+const maxErrorBytes = 1 << 20
 
-// maxMessageBytes bounds one JSON-RPC message of a server: a tool list, or a
-// result that is about to be refused.
-const maxMessageBytes = 16 << 20
+// maxMessageBytes bounds one JSON-RPC message of a server, which is a result
+// and a little more.
+const maxMessageBytes = task.MaxBytes + 1<<20
 
 // Errors of [Set.Call].
 var (

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	case "sdk":
-		if err := newServer().Run(context.Background(), &mcp.StdioTransport{}); err != nil {
+		if err := newServer().Run(context.Background(), &mcp.StdioTransport{MaxLineLength: -1}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 	case "raw":
@@ -147,11 +147,14 @@ func newServer() *mcp.Server {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
-	add("big", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		return textResult(strings.Repeat("x", upstream.MaxResultBytes)), nil
-	})
-	add("huge", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		return textResult(strings.Repeat("x", 17<<20)), nil
+	// sized returns as much text as its arguments are long, and the number more
+	// that they say.
+	add("sized", func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		var in struct{ More int }
+		if err := json.Unmarshal(req.Params.Arguments, &in); err != nil {
+			return nil, err
+		}
+		return textResult(strings.Repeat("x", len(req.Params.Arguments)+in.More)), nil
 	})
 	return s
 }

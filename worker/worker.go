@@ -11,6 +11,7 @@ import (
 	sdk "go.temporal.io/sdk/worker"
 
 	"github.com/longhaul-mcp/longhaul/activities"
+	"github.com/longhaul-mcp/longhaul/claims"
 	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/workflows"
 )
@@ -30,6 +31,9 @@ type Options struct {
 	// those whose time was over Grace ago (default 5 minutes).
 	Sweep                Sweeper
 	SweepInterval, Grace time.Duration
+	// Claims keeps what is too large for Temporal; it is the engine's, too.
+	// Default: none, then that is refused.
+	Claims claims.Store
 	// TaskQueue defaults to [task.DefaultTaskQueue].
 	TaskQueue string
 	// Identity names this worker in Temporal. Default: the client's identity.
@@ -90,7 +94,7 @@ func New(o Options) *Worker {
 	if o.Register != nil {
 		o.Register(w)
 	}
-	activities.New(o.Upstream, o.Client, o.Logger).Register(w)
+	activities.New(o.Upstream, o.Client, o.Claims, o.Logger).Register(w)
 	if o.Sweep != nil {
 		registerSweep(w, o.Sweep, o.Logger)
 	}

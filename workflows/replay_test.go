@@ -137,6 +137,8 @@ func TestRecord(t *testing.T) {
 			return confirm(ctx, in)
 		case "held":
 			return confirmHeld(ctx, c, in)
+		case "claimed":
+			return task.RoundResult{ResultClaim: in.ArgumentsClaim}, nil
 		case "error":
 			return task.RoundResult{Error: &task.RPCError{Code: -32000, Message: "no"}}, nil
 		case "lost":
@@ -224,8 +226,11 @@ func TestRecord(t *testing.T) {
 		in   func(*task.StartInput)
 		do   func(id string)
 	}{
-		"plain":            {tool: "plain"},
-		"decided":          {tool: "plain", in: func(in *task.StartInput) { in.Decided = task.ResultOutcome(json.RawMessage(`{"isError":true}`), true) }},
+		"plain":   {tool: "plain"},
+		"decided": {tool: "plain", in: func(in *task.StartInput) { in.Decided = task.ResultOutcome(json.RawMessage(`{"isError":true}`), true) }},
+		"claimed": {tool: "claimed", in: func(in *task.StartInput) {
+			in.ArgumentsClaim = &task.Claim{Size: 1 << 20, SHA256: strings.Repeat("0", 64)}
+		}},
 		"error":            {tool: "error"},
 		"lost":             {tool: "lost"},
 		"retried":          {tool: "flaky", in: func(in *task.StartInput) { in.Policy.Retry = true }},

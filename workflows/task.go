@@ -227,13 +227,15 @@ func (t *run) startRound() {
 	})
 	ctx, t.cancelRound = workflow.WithCancel(ctx)
 	t.round = workflow.ExecuteActivity(ctx, task.ActivityRound, task.RoundInput{
-		Round:        n,
-		Tool:         t.in.Card.Tool,
-		Arguments:    t.in.Arguments,
-		Capabilities: t.in.Capabilities,
-		Policy:       t.in.Policy,
-		Answers:      answers,
-		RequestState: state,
+		Round:          n,
+		Tool:           t.in.Card.Tool,
+		Arguments:      t.in.Arguments,
+		ArgumentsClaim: t.in.ArgumentsClaim,
+		CreatedAt:      t.in.Card.CreatedAt,
+		Capabilities:   t.in.Capabilities,
+		Policy:         t.in.Policy,
+		Answers:        answers,
+		RequestState:   state,
 	})
 }
 

@@ -54,7 +54,7 @@ func TestApart(t *testing.T) {
 		t.Errorf("listed with no worker: %+v", list)
 	}
 
-	programtest.Start(t, "worker")
+	programtest.Start(t, "worker", "--data-dir", t.TempDir())
 	var result struct {
 		StructuredContent struct{ Label string }
 	}

@@ -132,7 +132,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 	}
 	for i := range count(c.o.Workers) {
-		p, err := c.newProcess(fmt.Sprintf("worker-%d", i+1), append([]string{"worker"}, c.o.WorkerArgs...))
+		p, err := c.newProcess(fmt.Sprintf("worker-%d", i+1), append([]string{"worker", "--data-dir", c.o.Dir}, c.o.WorkerArgs...))
 		if err != nil {
 			return err
 		}
