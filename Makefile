@@ -3,7 +3,7 @@
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 WORKFLOWCHECK := go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0
 
-.PHONY: help dev build test race conformance lint bench
+.PHONY: help dev build test race conformance chaos lint bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -24,6 +24,9 @@ race: ## The tests of what does not link the embedded Temporal, with the race de
 
 conformance: ## The official suite and clients; without npm it fails instead of skipping
 	LONGHAUL_REQUIRE_NPM=1 go test -v ./conformance/...
+
+chaos: ## Ten minutes of clients, kills and cuts, and a check of what came of it
+	go run ./internal/chaos -duration 10m
 
 lint: ## gofmt, go vet, golangci-lint and workflowcheck
 	test -z "$$(gofmt -l .)"

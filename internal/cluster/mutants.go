@@ -36,11 +36,17 @@ var Mutants = map[string][]overlay.Patch{
 	}
 `,
 	}},
-	// A workflow ends while its update handlers have not returned.
+	// A workflow ends while its update handlers, which take a moment here, have
+	// not returned.
 	"handlers are not awaited": {{
 		File: "workflows/ask.go",
 		Old:  `return workflow.AllHandlersFinished(t.ctx) })`,
 		New:  `return true })`,
+	}, {
+		File: "workflows/ask.go",
+		Old:  `	switch answer, ok := t.machine.Answered(request.Key); {`,
+		New: `	_ = workflow.Sleep(ctx, 10_000_000)
+	switch answer, ok := t.machine.Answered(request.Key); {`,
 	}},
 	// An upstream cannot tell a repeated call from a new one.
 	"attempts have keys of their own": {{

@@ -62,6 +62,7 @@ func (t tools) options() longhaul.Options {
 	held := mcp.NewServer(&mcp.Implementation{Name: "held", Version: "1"}, nil)
 	mcp.AddTool(held, &mcp.Tool{Name: "ask", Description: "Asks while it runs.", Annotations: safe}, t.askHeld)
 	mcp.AddTool(held, &mcp.Tool{Name: "once", Description: "Has an effect, asks while it runs, and may not be run twice."}, t.onceHeld)
+	mcp.AddTool(held, &mcp.Tool{Name: "glance", Description: "Asks while it runs, and does not wait long.", Annotations: safe}, t.glance)
 	legacy := upstream.InProcess("held", held)
 	legacy.Protocol = upstream.Protocol2025
 
@@ -189,6 +190,17 @@ func (t tools) onceHeld(ctx context.Context, req *mcp.CallToolRequest, in call) 
 		return nil, done{}, err
 	}
 	return t.askHeld(ctx, req, in)
+}
+
+// glance ends while what it asked is outstanding, unless that was quick.
+func (t tools) glance(ctx context.Context, req *mcp.CallToolRequest, in call) (*mcp.CallToolResult, done, error) {
+	patient, cancel := context.WithTimeout(ctx, time.Duration(in.Millis)*time.Millisecond)
+	defer cancel()
+	_, out, err := t.askHeld(patient, req, call{Label: in.Label, Questions: in.Questions})
+	if err != nil && ctx.Err() == nil {
+		return nil, done{Label: in.Label}, nil
+	}
+	return nil, out, err
 }
 
 // askWorkflow asks one thing after the other, then has its effect.
