@@ -85,9 +85,14 @@ func (o Options) withinRetention(namespace string, kept time.Duration) (_ Option
 
 // fitRetention is withinRetention in Temporal's own namespace.
 func (p *Process) fitRetention(ctx context.Context, o Options, c client.Client) (Options, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	n, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: p.namespace})
+	var n *workflowservice.DescribeNamespaceResponse
+	// Temporal was there a moment ago, and may be away now.
+	err := p.persist(ctx, func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		n, err = c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: p.namespace})
+		return err
+	})
 	if err != nil {
 		return o, fmt.Errorf("%w: how long namespace %q keeps ended tasks: %w", task.ErrUnavailable, p.namespace, err)
 	}

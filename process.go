@@ -112,17 +112,30 @@ func (p *Process) dial(ctx context.Context, o Options, t client.Options) (client
 	if t.HostPort == "" {
 		t.HostPort = client.DefaultHostPort
 	}
+	var c client.Client
+	err := p.persist(ctx, func() (err error) {
+		if c, err = connect(ctx, t); err != nil {
+			err = fmt.Errorf("Temporal at %s, namespace %s: %w", t.HostPort, t.Namespace, err)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.onStop(c.Close)
+	p.namespace = t.Namespace
+	//failpoint:temporal-dialled
+	return c, nil
+}
+
+// persist does what takes a Temporal that answers, until it succeeds or ctx ends.
+func (p *Process) persist(ctx context.Context, do func() error) error {
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		c, err := connect(ctx, t)
-		if err == nil {
-			p.onStop(c.Close)
-			p.namespace = t.Namespace
-			return c, nil
+		err := do()
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("Temporal at %s, namespace %s: %w", t.HostPort, t.Namespace, err)
-		}
-		o.Logger.Warn("waiting for Temporal", "address", t.HostPort, "namespace", t.Namespace, "error", err)
+		p.logger.Warn("waiting for Temporal", "error", err)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -110,6 +111,21 @@ func TestFailpoint(t *testing.T) {
 			t.Errorf("the task is %+v, error %v", s, err)
 		}
 	})
+	t.Run("Temporal goes away while an api starts", func(t *testing.T) {
+		ctx, c := setup(t)
+		api := c.APIs[0]
+		api.Kill()
+		dialled, err := c.Arm("temporal-dialled")
+		must(t, err)
+		started := make(chan error, 1)
+		go func() { started <- api.Start(ctx) }()
+		hit := <-dialled.Hits()
+		api.Link.Refuse()
+		hit.Go()
+		awaitLog(ctx, t, api, "waiting for Temporal", started)
+		must(t, c.Heal())
+		must(t, <-started)
+	})
 	t.Run("every one is reached", func(t *testing.T) {
 		ctx, c := setup(t)
 		reached := make(map[string]chan struct{})
@@ -159,7 +175,7 @@ func TestFailpoint(t *testing.T) {
 
 // failpoints are all there are, in the order of a task's life.
 var failpoints = []string{
-	"task-started", "round-started", "answer-recorded", "answer-taken", "cancel-recorded", "worker-drains",
+	"temporal-dialled", "task-started", "round-started", "answer-recorded", "answer-taken", "cancel-recorded", "worker-drains",
 	"round-ended", "round-reported", "result-waits", "event-unsent",
 }
 
@@ -176,6 +192,27 @@ func passEveryone(ctx context.Context, p *failpoint.Point, reached chan<- struct
 			}
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// awaitLog waits until a process that starts has written a line with the words.
+func awaitLog(ctx context.Context, t *testing.T, p *cluster.Process, words string, started <-chan error) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		log, err := os.ReadFile(p.Log)
+		must(t, err)
+		if bytes.Contains(log, []byte(words)) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case err := <-started:
+			t.Fatalf("it has not waited: %v", err)
+		case <-ctx.Done():
+			t.Fatalf("%s does not say %q", p.Name, words)
 		}
 	}
 }
