@@ -307,13 +307,21 @@ func TestHeadersThatAgree(t *testing.T) {
 func TestEngineUnavailable(t *testing.T) {
 	s := setupAt(t, "127.0.0.1:1")
 	c := s.modern(t, withTasks)
-	for method, params := range map[string]object{
-		"tasks/get":  {"taskId": "a"},
-		"tools/call": {"name": "echo", "arguments": object{"name": "x"}},
+	call := object{"name": "echo", "arguments": object{"name": "x"}}
+	keyed := object{"name": "echo", "arguments": object{"name": "x"}, "_meta": object{"io.longhaul/idempotency-key": "k"}}
+	for _, r := range []struct {
+		method string
+		params object
+		says   string
+	}{
+		{"tasks/get", object{"taskId": "a"}, "Nothing is lost: try again"},
+		{"tools/call", keyed, "Nothing is lost: try again"},
+		// It may have been started, and the second would be another one.
+		{"tools/call", call, "may run the tool twice"},
 	} {
-		f := c.call(method, params).fails(-32603)
-		if !strings.Contains(f.Error.Message, "unavailable") {
-			t.Errorf("%s says %q", method, f.Error.Message)
+		f := c.call(r.method, r.params).fails(-32603)
+		if m := f.Error.Message; !strings.Contains(m, "unavailable") || !strings.Contains(m, r.says) {
+			t.Errorf("%s says %q", r.method, m)
 		}
 	}
 	base := strings.TrimSuffix(s.url, "/mcp")

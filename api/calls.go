@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -115,7 +117,11 @@ func (a *API) create(ctx context.Context, x *exchange, c *toolCall, ttl time.Dur
 	if c.invalid != "" {
 		r.Decided = task.ResultOutcome(isErrorResult(c.invalid), true)
 	}
-	return a.tasks.Create(context.WithoutCancel(ctx), r)
+	t, err := a.tasks.Create(context.WithoutCancel(ctx), r)
+	if c.idempotencyKey == "" && errors.Is(err, task.ErrUnavailable) {
+		return nil, fmt.Errorf("%w: %w", errMaybeStarted, err)
+	}
+	return t, err
 }
 
 // callModern answers tools/call on 2026.
@@ -165,11 +171,12 @@ func (a *API) taskModern(ctx context.Context, x *exchange, c *toolCall) (any, er
 	}
 	window, cancel := context.WithTimeout(ctx, a.opts.InlineWindow)
 	defer cancel()
+	var outcome *task.Outcome // in full, which that of an existing task is not
 	for next, err := range a.tasks.Watch(window, ref, task.WatchOptions{}) {
 		if err != nil {
 			break // the task exists: its handle is a good answer
 		}
-		t = next
+		t, outcome = next, next.Outcome
 		if t.Status != task.StatusWorking {
 			break
 		}
@@ -178,8 +185,8 @@ func (a *API) taskModern(ctx context.Context, x *exchange, c *toolCall) (any, er
 		a.abandon(ctx, c, ref)
 		return nil, errNoReply
 	}
-	if t.Outcome != nil && t.Outcome.Kind == task.OutcomeResult {
-		return x.wire.result(t.Outcome.Result), nil
+	if outcome != nil && outcome.Kind == task.OutcomeResult {
+		return x.wire.result(outcome.Result), nil
 	}
 	return x.wire.created(t), nil
 }

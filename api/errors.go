@@ -68,6 +68,12 @@ var (
 	errClosingCall = rpcErrorf(codeInternal, "The server is restarting. The call goes on, but its result cannot be delivered any more.")
 )
 
+// errMaybeStarted is [task.ErrUnavailable] for a call without an idempotency
+// key: that no reply came does not say that nothing was started, and to try
+// again may be to start it twice.
+var errMaybeStarted = rpcErrorf(codeInternal, "The task engine is unavailable. "+
+	"The call may have been started all the same: without an idempotency key, to try again may run the tool twice.")
+
 // serviceErrors translates the vocabulary of [task.Service].
 //
 // "Not found" and "expired" are invalid params on both wires ("Protocol

@@ -42,6 +42,17 @@ func TestModernCall(t *testing.T) {
 		want[any](t, "resultType inside", done["result"].(object)["resultType"], "complete")
 		want(t, "text", textOf(t, done["result"].(object)), "through "+label)
 	})
+	t.Run("what ended before under its key is a task too, if its result is not read in time", func(t *testing.T) {
+		call := object{"name": "echo", "arguments": object{"name": "x"}, "_meta": object{"io.longhaul/idempotency-key": t.Name()}}
+		want[any](t, "resultType", with.in(t).call("tools/call", call).result()["resultType"], "complete")
+		hasty := setup(t, func(o *api.Options) { o.InlineWindow = time.Nanosecond }).modern(t, withTasks)
+		res := hasty.call("tools/call", call).result()
+		if res["resultType"] != "task" {
+			t.Fatalf("got %v", res)
+		}
+		done := hasty.await(res["taskId"].(string), "completed")
+		want(t, "text", textOf(t, done["result"].(object)), "echo x")
+	})
 	t.Run("statusMessage shows progress while working", func(t *testing.T) {
 		with := impatient.in(t)
 		label := gate(t)
