@@ -262,25 +262,22 @@ func killedMidStream(t *testing.T, w *world) {
 		w.must(w.APIs[0].Start(w.ctx))
 		defer open(w.APIs[0]).body.Close()
 	})
-	t.Run("a subscription of 2026 is made again on the other api", func(t *testing.T) {
+	t.Run("a subscription of 2026 goes on, on the other api, with what became of the task", func(t *testing.T) {
 		w := w.in(t)
-		c := w.connect(wire2026)
-		subscribe := func(on *cluster.Process) *exchange {
-			t.Helper()
-			x, err := c.on(on).send(w.ctx, "subscriptions/listen", object{"notifications": object{"toolsListChanged": true}}, nil)
-			w.must(err)
-			m, err := x.next()
-			w.must(err)
-			if m.Method != "notifications/subscriptions/acknowledged" {
-				t.Fatalf("the first message is %+v", m)
-			}
-			return x
-		}
-		x := subscribe(w.APIs[0])
+		c, label := w.connect(wire2026), t.Name()
+		id := c.created("held__once", object{"label": label, "questions": 1})
+		c.awaitAsks(id)
+		x := c.on(w.APIs[0]).subscribe(id)
+		x.awaitStatus(w, "input_required")
 		w.APIs[0].Kill()
 		if m, err := x.next(); err == nil {
 			t.Errorf("a killed api has sent %+v", m)
 		}
-		defer subscribe(w.APIs[1]).body.Close()
+		c = c.on(w.APIs[1])
+		x = c.subscribe(id)
+		defer x.body.Close()
+		x.awaitStatus(w, "input_required")
+		w.must(c.answer(id, "yes"))
+		x.awaitStatus(w, "completed")
 	})
 }

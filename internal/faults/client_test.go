@@ -225,6 +225,36 @@ func (c *client) listen(ctx context.Context) (*exchange, error) {
 	return x, nil
 }
 
+// subscribe asks to be told of a task (2026), and returns when that is promised.
+func (c *client) subscribe(id string) *exchange {
+	c.w.t.Helper()
+	x, err := c.send(c.w.ctx, "subscriptions/listen", object{"notifications": object{"taskIds": []string{id}}}, nil)
+	c.w.must(err)
+	m, err := x.next()
+	c.w.must(err)
+	if m.Method != "notifications/subscriptions/acknowledged" || !bytes.Contains(m.Params, []byte(id)) {
+		c.w.t.Fatalf("the first message of a subscription is %s %s", m.Method, m.Params)
+	}
+	return x
+}
+
+// awaitStatus reads a subscription up to where its task has a status.
+func (x *exchange) awaitStatus(w *world, status string) {
+	w.t.Helper()
+	for {
+		m, err := x.next()
+		w.must(err)
+		var s state
+		w.must(json.Unmarshal(m.Params, &s))
+		switch {
+		case m.Method == "notifications/tasks" && s.Status == status:
+			return
+		case m.Method == "notifications/tasks" && s.ended():
+			w.t.Fatalf("the task is %s, and never became %s", m.Params, status)
+		}
+	}
+}
+
 // next is the next message, or why there is none.
 func (x *exchange) next() (m message, err error) {
 	for x.lines.Scan() {
@@ -287,6 +317,11 @@ func (c *client) do(method string, params, meta object) (json.RawMessage, error)
 // respond posts the answer to a request of the server (2025).
 func (c *client) respond(m message, value string) error {
 	return c.notify(object{"jsonrpc": "2.0", "id": m.ID, "result": accepted(value)})
+}
+
+// cancelCall tells of a request that nobody waits for any more (2025).
+func (c *client) cancelCall(id int64) error {
+	return c.notify(object{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": object{"requestId": id}})
 }
 
 // notify posts what has no response.

@@ -105,7 +105,7 @@ func TestMovedClient(t *testing.T) {
 		x, err = c.call(w.ctx, "", "plain__slow", object{"label": label, "ms": 120_000})
 		w.must(err)
 		w.awaitEffect(effects.Began, label)
-		w.must(c.notify(object{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": object{"requestId": c.lastID.Load()}}))
+		w.must(c.cancelCall(c.lastID.Load()))
 		_, err = x.response()
 		wantError(t, err, codeInternal, "cancelled")
 	})

@@ -2,7 +2,7 @@ package faults_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -115,57 +115,25 @@ func (c *client) wantEnd(id, label string, answers ...string) {
 // request is one that needs Temporal.
 type request struct {
 	name string
+	// says is what an error has to say, beside that the engine is unavailable.
+	says string
 	do   func() error
 }
 
-// requests are all methods of both wires that need Temporal, for a task that
-// asks. state is the requestState of a held call of 2026 that asks, asked what
-// a stream of 2025 has asked.
-func requests(w *world, c2025, c2026 *client, id, key string, asked message, heldArguments object, state string) []request {
-	label := w.t.Name()
-	of := func(c *client, method string, params object) request {
-		return request{c.wire + " " + method, func() error {
-			_, err := c.do(method, params, nil)
-			return err
-		}}
-	}
-	one := object{"taskId": id}
-	call := object{"name": "plain__quick", "arguments": object{"label": label}}
-	asTask := object{"name": "plain__quick", "arguments": object{"label": label}, "task": object{}}
-	named := func(name string, r request) request {
-		r.name += ", " + name
-		return r
-	}
-	return []request{
-		named("a task", of(c2025, "tools/call", asTask)),
-		named("held", of(c2025, "tools/call", call)),
-		of(c2025, "tasks/get", one),
-		of(c2025, "tasks/result", one),
-		of(c2025, "tasks/list", object{}),
-		of(c2025, "tasks/cancel", one),
-		{wire2025 + " response", func() error { return c2025.respond(asked, "no") }},
-		{wire2025 + " notifications/cancelled", func() error {
-			return c2025.notify(object{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": object{"requestId": 1}})
-		}},
-		named("a task", of(c2026, "tools/call", call)),
-		named("held", of(c2026.plain(), "tools/call", call)),
-		named("held, with requestState", of(c2026.plain(), "tools/call", object{
-			"name": "plain__ask", "arguments": heldArguments, "requestState": state,
-		})),
-		of(c2026, "tasks/get", one),
-		named("with an answer", of(c2026, "tasks/update", object{"taskId": id, "inputResponses": object{key: accepted("no")}})),
-		named("without one", of(c2026, "tasks/update", object{"taskId": id, "inputResponses": object{}})),
-		of(c2026, "tasks/cancel", one),
-	}
-}
+// What a client may do whose request found no engine. A call that may have been
+// started is the same call again only under a key.
+const (
+	again      = "nothing is lost: try again"
+	maybeTwice = "may run the tool twice"
+)
 
-// away are requests of both wires to be made while Temporal is away.
+// away is a task that asks, and what can be requested of both wires meanwhile.
 type away struct {
 	w            *world
 	c2025, c2026 *client
-	id, key      string
 	label        string
-	stream       *exchange
+	id, key      string
+	stream       *exchange // of tasks/result, on which it has asked
 	requests     []request
 }
 
@@ -187,12 +155,57 @@ func prepareAway(w *world) *away {
 	w.must(err)
 	raw, err := x.response()
 	w.must(err)
-	var rounds struct{ RequestState string }
-	w.must(json.Unmarshal(raw, &rounds))
-	if rounds.RequestState == "" {
+	var held struct{ RequestState string }
+	w.must(json.Unmarshal(raw, &held))
+	if held.RequestState == "" {
 		w.t.Fatalf("the held call does not ask: %s", raw)
 	}
-	a.requests = requests(w, a.c2025, a.c2026, a.id, a.key, asked, arguments, rounds.RequestState)
+
+	add := func(name, says string, do func() error) {
+		a.requests = append(a.requests, request{name, says, do})
+	}
+	request := func(c *client, method, how, says string, params, meta object) {
+		add(strings.Join([]string{c.wire, method, how}, " "), says, func() error {
+			_, err := c.do(method, params, meta)
+			return err
+		})
+	}
+	one := object{"taskId": a.id}
+	call := object{"name": "plain__quick", "arguments": object{"label": w.t.Name()}}
+	asTask := maps.Clone(call)
+	asTask["task"] = object{}
+	resumed := object{"name": "plain__ask", "arguments": arguments, "requestState": held.RequestState}
+	request(a.c2025, "tools/call", "as a task", maybeTwice, asTask, nil)
+	request(a.c2025, "tools/call", "as a task with a key", again, asTask, callMeta(a.label+wire2025))
+	request(a.c2025, "tools/call", "held", maybeTwice, call, nil)
+	request(a.c2025, "tools/call", "held with a key", again, call, callMeta(a.label+wire2025))
+	request(a.c2025, "tasks/get", "", again, one, nil)
+	request(a.c2025, "tasks/result", "", again, one, nil)
+	request(a.c2025, "tasks/list", "", again, object{}, nil)
+	request(a.c2025, "tasks/cancel", "", again, one, nil)
+	add(wire2025+" response", again, func() error { return a.c2025.respond(asked, "no") })
+	add(wire2025+" notifications/cancelled", again, func() error { return a.c2025.cancelCall(1) })
+	request(a.c2026, "tools/call", "as a task", maybeTwice, call, nil)
+	request(a.c2026, "tools/call", "as a task with a key", again, call, callMeta(a.label+wire2026))
+	request(a.c2026.plain(), "tools/call", "held", maybeTwice, call, nil)
+	request(a.c2026.plain(), "tools/call", "held with a key", again, call, callMeta(a.label+wire2026))
+	request(a.c2026.plain(), "tools/call", "held with requestState", again, resumed, nil)
+	request(a.c2026, "tasks/get", "", again, one, nil)
+	request(a.c2026, "tasks/update", "", again, object{"taskId": a.id, "inputResponses": object{a.key: accepted("no")}}, nil)
+	request(a.c2026, "tasks/update", "with no answer", again, object{"taskId": a.id, "inputResponses": object{}}, nil)
+	request(a.c2026, "tasks/cancel", "", again, one, nil)
+	add(wire2026+" subscriptions/listen", again, func() error {
+		x, err := a.c2026.send(w.ctx, "subscriptions/listen", object{"notifications": object{"taskIds": []string{a.id}}}, nil)
+		if err != nil {
+			return err
+		}
+		defer x.body.Close()
+		m, err := x.next()
+		if err == nil && m.Error != nil {
+			err = m.Error
+		}
+		return err
+	})
 	return a
 }
 
@@ -218,7 +231,10 @@ func (a *away) wantUnavailable() {
 	}
 	all.Wait()
 	for i, r := range a.requests {
-		a.w.t.Run(r.name, func(t *testing.T) { wantError(t, errs[i], codeInternal, "task engine is unavailable") })
+		a.w.t.Run(r.name, func(t *testing.T) {
+			wantError(t, errs[i], codeInternal, "the task engine is unavailable")
+			wantError(t, errs[i], codeInternal, r.says)
+		})
 	}
 	for _, p := range a.w.APIs {
 		resp, err := transport.Get(strings.TrimSuffix(p.URL(), "/mcp") + "/readyz")
@@ -233,17 +249,14 @@ func (a *away) wantUnavailable() {
 	}
 }
 
-// wantBack waits until the task can be read again, on the processes that there
-// have been all the time, and answers it on the stream that has lasted.
+// wantBack waits until the task can be read again on both wires, from the
+// processes that there have been all the time.
 func (a *away) wantBack() {
 	a.w.t.Helper()
 	for _, c := range []*client{a.c2025, a.c2026} {
-		// Of what was asked for meanwhile, cancel and answer may have come about:
-		// a request that failed for want of a reply is one whose outcome is
-		// unknown.
-		a.w.poll(fmt.Sprintf("%s can be read on %s", a.id, c.wire), func() bool {
-			s, err := c.get(a.id)
-			return err == nil && s.Status != ""
+		a.w.poll("the task can be read on "+c.wire, func() bool {
+			_, err := c.get(a.id)
+			return err == nil
 		})
 	}
 }
@@ -262,7 +275,7 @@ func TestTemporalAway(t *testing.T) {
 	w.poll("the answer is taken", func() bool { return a.c2026.update(a.id, a.key, "yes") == nil })
 	w.wantCall(a.stream.response())(a.label, "yes")
 	w.wantAnswers(a.label, "yes")
-	w.wantEffects(effects.Began, t.Name(), 0) // calls that were refused
+	w.wantEffects(effects.Began, t.Name(), 0)
 	for _, r := range a.requests {
 		w.poll(r.name+" works again", func() bool {
 			err := r.do()
@@ -317,6 +330,10 @@ func TestTemporalStopped(t *testing.T) {
 			w.awaitEffect(effects.Began, r.label)
 		}
 	}
+	modern := w.connect(wire2026)
+	pushed := modern.subscribe(all[0].id)
+	pushed.awaitStatus(w, "working")
+
 	over := time.NewTimer(stop)
 	defer over.Stop()
 	w.must(w.Temporal.Pause())
@@ -329,6 +346,7 @@ func TestTemporalStopped(t *testing.T) {
 	}
 	w.must(w.Temporal.Resume())
 	a.wantBack()
+	t.Run("a subscription survives", func(t *testing.T) { pushed.awaitStatus(w.of(t), "completed") })
 	for _, r := range all {
 		t.Run(r.name+" survives", func(t *testing.T) {
 			w := w.of(t)
