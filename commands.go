@@ -40,7 +40,7 @@ variable: LONGHAUL_DATA_DIR for --data-dir, and so on.`, o.Name),
 		// taken is not.
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnv(cmd) },
 	}
-	root.AddCommand(newDev(o), newTemporal(o), newAPI(o), newWorker(o), newHealthcheck(o), newVersion(o))
+	root.AddCommand(newDev(o), newTemporal(o), newAPI(o), newWorker(o), newTasks(o), newHealthcheck(o), newVersion(o))
 	return root
 }
 

@@ -20,7 +20,7 @@ import (
 //
 // The program has the commands of longhaul itself. Its dev, api, worker and
 // temporal run [Dev], [API], [Worker] and [Temporal] until they are
-// interrupted; healthcheck and version are for those who deploy it. The
+// interrupted; tasks, healthcheck and version are for those who operate it. The
 // options are the defaults of the commands' flags, and LONGHAUL_* environment
 // variables come between the two. With --config, the servers of a file
 // ([upstream.Config]) are served beside those of the options.

@@ -152,6 +152,9 @@ type Engine struct {
 	o       Options
 	client  client.Client
 	watches *hub
+	// operator: every task is there, whose ever it is, of whatever kind, until it
+	// is deleted.
+	operator bool
 
 	// attended are the task queues on which a worker did something lately,
 	// unattended those on which a query was not answered. A workflow whose
