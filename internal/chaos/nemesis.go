@@ -27,7 +27,7 @@ const (
 	FaultRefuse    Fault = "refuse"    // for some time
 	FaultHold      Fault = "hold"      // nothing comes through for some time
 	FaultDelay     Fault = "delay"     // everything comes late for some time
-	FaultMoment    Fault = "moment"    // a kill, stop or cut at a failpoint
+	FaultMoment    Fault = "moment"    // a kill, stop or cut when somebody is at a failpoint
 )
 
 // Faults of processes and of links: each have a nemesis of their own, so that
@@ -78,11 +78,17 @@ func (n *nemesis) rage(ctx context.Context) error {
 		if err := n.do(ctx, p); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
-		n.mu.Lock()
-		n.done[p.fault]++
-		n.mu.Unlock()
+		if p.fault != FaultMoment {
+			n.did(p.fault)
+		}
 	}
 	return nil
+}
+
+func (n *nemesis) did(f Fault) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.done[f]++
 }
 
 func (n *nemesis) count(f Fault) int {
@@ -185,20 +191,19 @@ func (n *nemesis) do(ctx context.Context, a act) error {
 }
 
 // stoppable is a process, or Temporal.
-func (n *nemesis) stoppable(p *cluster.Process) interface {
+type stoppable interface {
 	Pause() error
 	Resume() error
-} {
+}
+
+func (n *nemesis) stoppable(p *cluster.Process) stoppable {
 	if p == nil {
 		return n.cluster.Temporal
 	}
 	return p
 }
 
-func stop(lasts time.Duration, p interface {
-	Pause() error
-	Resume() error
-}) error {
+func stop(lasts time.Duration, p stoppable) error {
 	if err := p.Pause(); err != nil {
 		return err
 	}
@@ -272,6 +277,7 @@ func (n *nemesis) await(ctx context.Context, a act) error {
 	case hit := <-point.Hits():
 		p := n.cluster.Process(hit.Process)
 		n.say("%s is at %s", hit.Process, a.moment)
+		n.did(FaultMoment)
 		switch a.then {
 		case FaultKill:
 			p.Kill()
