@@ -177,7 +177,13 @@ func (r *runner) rage(ctx context.Context) error {
 		})
 	}
 	working.Wait()
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || r.Kills == 0 {
+		return err
+	}
+	if kills := r.nemeses[0].count(FaultKill); kills < r.Kills || !r.work.full() {
+		return fmt.Errorf("time was over after %d tasks and %d kills", len(r.work.acknowledged()), kills)
+	}
+	return nil
 }
 
 // awaitFull waits until there are as many tasks as there are to be.

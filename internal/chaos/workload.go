@@ -88,8 +88,12 @@ func (w *workload) newClient(n int, seed uint64, names []string) *client {
 	}
 }
 
-// maxOpen bounds the tasks a client has under way.
-const maxOpen = 12
+// maxOpen bounds the tasks a client has under way; massOpen does where as many
+// tasks are to be created as can be.
+const (
+	maxOpen  = 12
+	massOpen = 100
+)
 
 // work does random things until ctx ends.
 func (c *client) work(ctx context.Context) {
@@ -110,15 +114,13 @@ func (c *client) step(ctx context.Context) {
 		return
 	}
 	choice := c.rand.IntN(100)
-	if mass := c.w.target > 0; mass && c.pending == nil && len(c.open) < 4*maxOpen && !c.w.full() && c.rand.IntN(4) > 0 {
-		c.create(ctx, c.newCall(false))
-		return
-	}
+	mayCreate, mass := c.pending == nil && !c.w.full(), c.w.target > 0
 	switch {
-	case choice < 30 && c.pending == nil && len(c.open) < maxOpen && !c.w.full():
+	case mayCreate && len(c.open) < maxOpen && choice < 30,
+		mayCreate && len(c.open) < massOpen && mass && c.rand.IntN(4) > 0:
 		c.create(ctx, c.newCall(false))
 		return
-	case choice < 36 && c.w.target == 0:
+	case choice < 36 && !mass:
 		c.hold(ctx)
 		return
 	case choice < 38:
@@ -133,7 +135,11 @@ func (c *client) step(ctx context.Context) {
 	case choice < 55:
 		c.get(ctx, h, c.wire())
 	case choice < 65:
-		c.result(ctx, h, time.Duration(100+c.rand.IntN(3000))*time.Millisecond)
+		wait := 3 * time.Second
+		if mass {
+			wait /= 10
+		}
+		c.result(ctx, h, 100*time.Millisecond+time.Duration(c.rand.Int64N(int64(wait))))
 	case choice < 88:
 		c.answer(ctx, h)
 	case choice < 94:
@@ -204,6 +210,10 @@ func (c *client) newCall(held bool) Call {
 		call.Tool, asks = "plain__commit", false
 	}
 	call.Millis = c.rand.IntN(1500)
+	if asks && c.w.target > 0 && c.rand.IntN(4) > 0 {
+		// What counts is how many there are, and answering takes time.
+		call.Tool, asks = "plain__commit", false
+	}
 	if asks {
 		call.Questions = 1 + c.rand.IntN(3)
 		call.Millis /= 5
