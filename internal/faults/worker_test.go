@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/longhaul-mcp/longhaul/internal/cluster"
@@ -13,10 +14,13 @@ type workerFault struct {
 	tool string
 	// millis is how long the tool takes, questions how much it asks.
 	millis, questions int
+	// effects are how many there are in the end, if the tool may not be run
+	// again, and answers what it has seen.
+	effects int
+	answers []string
 
 	label string
 	id    string
-	check func(w *world, f *workerFault, c *client)
 }
 
 // A worker is killed, and another one goes on.
@@ -31,55 +35,20 @@ func TestWorkerKilled(t *testing.T) {
 	w.must(other.Terminate(w.ctx))
 	c := w.connect(wire2025)
 
-	midRound := []*workerFault{
-		{name: "mid round, of a tool that may be run again: it runs again elsewhere", tool: "plain__commit", millis: 10_000,
-			check: func(w *world, f *workerFault, c *client) {
-				c.wantResult(f.id, f.label)
-				w.wantRuns(f.label, killed, other)
-				w.wantEffects(effects.Committed, f.label, 1)
-			}},
-		{name: "mid round, of a tool that may not: it has run once, and the task fails with an unknown outcome", tool: "plain__once", millis: 120_000,
-			check: func(w *world, f *workerFault, c *client) {
-				c.wantUnknown(f.id)
-				w.wantRuns(f.label, killed)
-				w.wantEffects(effects.Happened, f.label, 0)
-			}},
-	}
 	afterEffect := []*workerFault{
-		{name: "after the effect and before it is recorded, of a tool that may be run again: one effect under one key", tool: "plain__commit",
-			check: func(w *world, f *workerFault, c *client) {
-				c.wantResult(f.id, f.label)
-				w.wantRuns(f.label, killed, other)
-				w.wantEffects(effects.Committed, f.label, 1)
-			}},
-		{name: "after the effect and before it is recorded, of a tool that may not: one effect, and the task fails with an unknown outcome", tool: "plain__once",
-			check: func(w *world, f *workerFault, c *client) {
-				c.wantUnknown(f.id)
-				w.wantRuns(f.label, killed)
-				w.wantEffects(effects.Happened, f.label, 1)
-			}},
+		{name: "after the effect and before it is recorded: one effect, under one key", tool: "plain__commit"},
+		{name: "after the effect and before it is recorded, and may not run again: one effect, outcome unknown", tool: "plain__once", effects: 1},
 	}
-	asking := []*workerFault{
-		{name: "with an answer on its way to the tool: nobody is asked again, and the tool has the same answer", tool: "held__ask", questions: 1,
-			check: func(w *world, f *workerFault, c *client) {
-				c.wantResult(f.id, f.label, "yes")
-				w.wantRuns(f.label, killed, other)
-				w.wantAnswers(f.label, "yes")
-			}},
+	answered := []*workerFault{
+		{name: "with an answer on its way to the tool: the tool has it, and nobody is asked again", tool: "held__ask", questions: 1, answers: []string{"yes"}},
+	}
+	midRound := []*workerFault{
+		{name: "mid round: runs again elsewhere", tool: "plain__commit", millis: 10_000},
+		{name: "mid round, and may not run again: has run once, outcome unknown", tool: "plain__once", millis: 120_000},
 	}
 	draining := []*workerFault{
-		{name: "while draining, of a tool that may be run again: it runs again elsewhere", tool: "plain__commit", millis: 10_000,
-			check: func(w *world, f *workerFault, c *client) {
-				c.wantResult(f.id, f.label)
-				w.wantRuns(f.label, killed, other)
-				w.wantEffects(effects.Committed, f.label, 1)
-			}},
-		{name: "while draining, of a tool that may not: it has run once, and the task fails with an unknown outcome", tool: "plain__once", millis: 120_000,
-			check: func(w *world, f *workerFault, c *client) {
-				c.wantUnknown(f.id)
-				w.wantRuns(f.label, killed)
-				w.wantEffects(effects.Happened, f.label, 0)
-			}},
+		{name: "while draining: runs again elsewhere", tool: "plain__commit", millis: 10_000},
+		{name: "while draining, and may not run again: has run once, outcome unknown", tool: "plain__once", millis: 120_000},
 	}
 	begin := func(faults ...*workerFault) {
 		t.Helper()
@@ -97,8 +66,8 @@ func TestWorkerKilled(t *testing.T) {
 	for range afterEffect {
 		w.hit(ended)
 	}
-	begin(asking...)
-	for _, f := range asking {
+	begin(answered...)
+	for _, f := range answered {
 		w.must(c.answer(f.id, "yes"))
 		w.hit(taken)
 	}
@@ -122,15 +91,28 @@ func TestWorkerKilled(t *testing.T) {
 	}
 
 	w.must(other.Start(w.ctx))
-	for _, group := range [][]*workerFault{midRound, afterEffect, asking, draining} {
-		for _, f := range group {
-			t.Run(f.name, func(t *testing.T) {
-				w := w.of(t)
-				for _, wire := range wires {
-					f.check(w, f, w.connect(wire))
+	for _, f := range slices.Concat(afterEffect, answered, midRound, draining) {
+		t.Run(f.name, func(t *testing.T) {
+			w := w.of(t)
+			for _, wire := range wires {
+				if f.tool == "plain__once" {
+					w.connect(wire).wantUnknown(f.id)
+				} else {
+					w.connect(wire).wantResult(f.id, f.label, f.answers...)
 				}
-			})
-		}
+			}
+			switch f.tool {
+			case "plain__once":
+				w.wantRuns(f.label, killed)
+				w.wantEffects(effects.Happened, f.label, f.effects)
+			case "plain__commit":
+				w.wantRuns(f.label, killed, other)
+				w.wantEffects(effects.Committed, f.label, 1)
+			default:
+				w.wantRuns(f.label, killed, other)
+				w.wantAnswers(f.label, f.answers...)
+			}
+		})
 	}
 }
 
