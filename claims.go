@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/longhaul-mcp/longhaul/claims"
+	"github.com/longhaul-mcp/longhaul/claims/s3claims"
 )
 
 // openClaims opens where arguments and results are kept that are too large for
@@ -20,11 +21,13 @@ import (
 // deployments that share a bucket do not take each other's for orphans.
 func (p *Process) openClaims(ctx context.Context, o Options, c client.Client) (claims.Store, error) {
 	dir := o.ClaimsDir
-	if dir == "" && o.DataDir != "" {
-		dir = filepath.Join(o.DataDir, "claims")
-	}
-	if dir == "" {
+	switch {
+	case o.ClaimsS3 != "" && dir != "":
+		return nil, errors.New("large arguments and results are kept in a directory or in a bucket, not in both")
+	case o.ClaimsS3 == "" && dir == "" && o.DataDir == "":
 		return nil, nil
+	case dir == "":
+		dir = filepath.Join(o.DataDir, "claims")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -35,6 +38,9 @@ func (p *Process) openClaims(ctx context.Context, o Options, c client.Client) (c
 	id := d.GetNamespaceInfo().GetId()
 	if id == "" {
 		return nil, errors.New("Temporal's namespace has no ID")
+	}
+	if o.ClaimsS3 != "" {
+		return s3claims.Open(ctx, o.ClaimsS3, id)
 	}
 	return claims.OpenDir(filepath.Join(dir, id))
 }

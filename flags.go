@@ -105,6 +105,7 @@ func (f *flags) addDataDir(cmd *cobra.Command) {
 
 func (f *flags) addClaims(cmd *cobra.Command) {
 	addFile(cmd, &f.ClaimsDir, "claims-dir", "directory for arguments and results that are too large for Temporal; api and worker share it", "claims in the data directory")
+	cmd.Flags().StringVar(&f.ClaimsS3, "claims-s3", f.ClaimsS3, "S3 bucket in place of --claims-dir, as s3://bucket/prefix?endpoint=https://host&region=name; credentials are found as AWS tools find them")
 }
 
 func (f *flags) addWorker(cmd *cobra.Command) {

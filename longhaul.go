@@ -110,6 +110,11 @@ type Options struct {
 	// processes with the same tasks. Default: claims in DataDir; if there is none
 	// either, what is too large is refused.
 	ClaimsDir string
+	// ClaimsS3 is a bucket of S3-compatible storage that takes the place of
+	// ClaimsDir: s3://bucket/prefix?endpoint=https://host&region=name, where the
+	// default endpoint is Amazon's and the default region that of AWS_REGION.
+	// Credentials are found as Amazon's own tools find them.
+	ClaimsS3 string
 	// AllowedHosts and AllowedOrigins are the host names under which the
 	// endpoint may be addressed and the origins from which browsers may,
 	// besides loopback ones.
