@@ -3,6 +3,7 @@ package api_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/longhaul-mcp/longhaul/api"
 )
@@ -73,7 +74,7 @@ func TestModernTaskNotifications(t *testing.T) {
 
 	t.Run("come from a process that has not created the task", func(t *testing.T) {
 		label := gate(t)
-		c := as(t, with, "token-of-ann")
+		c := as(t, setup(t, func(o *api.Options) { o.Auth, o.InlineWindow = tokens, time.Millisecond }), "token-of-ann")
 		id := c.tool("gate", object{"label": label}).result()["taskId"].(string)
 		awaitEntered(t, label)
 		r, _ := subscribe(t, as(t, setup(t, func(o *api.Options) { o.Auth = tokens }), "token-of-ann"), id)
