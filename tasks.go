@@ -106,10 +106,10 @@ func dialOnce(ctx context.Context, program string) (client.Client, client.Option
 	return c, t, nil
 }
 
-// existingClaims opens the claims that api and worker keep, if they are on this
-// machine.
+// existingClaims opens the claims that api and worker keep, if this machine has
+// them.
 func existingClaims(ctx context.Context, o Options, c client.Client, namespace string) (claims.Store, error) {
-	if o.ClaimsDir == "" {
+	if o.ClaimsDir == "" && o.ClaimsS3 == "" {
 		if _, err := os.Stat(filepath.Join(o.DataDir, "claims")); err != nil {
 			return nil, nil
 		}

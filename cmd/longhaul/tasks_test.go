@@ -94,6 +94,7 @@ func TestTasks(t *testing.T) {
 		}
 		oneLine(t, programtest.Fails(t, "tasks", "list", "--status", "done"), "done")
 		oneLine(t, programtest.Fails(t, "tasks", "list", "--page", "!"), "--page")
+		oneLine(t, programtest.Fails(t, "tasks", "list", "--claims-s3", "s3://bucket?colour=red"), "colour")
 	})
 
 	t.Run("get", func(t *testing.T) {
