@@ -21,7 +21,8 @@ func TestKill(t *testing.T) {
 				s := startServer(t)
 				c, other := g.connect(t, s.url), connect2025(t, s.url).(client2025)
 				create := func() (string, error) {
-					return c.createOnce("key", "slow_compute", object{"seconds": 1, "label": "once"})
+					// It waits for an answer: had it ended, 2026 would get its result.
+					return c.createOnce("key", "confirm_delete", object{"filename": "f"})
 				}
 				lost := make(chan struct{})
 				go func() {
@@ -35,7 +36,8 @@ func TestKill(t *testing.T) {
 				if err != nil || id != first {
 					t.Fatalf("got task %q and error %v, want task %q", id, err, first)
 				}
-				wantText(t, c, id, "Computed once in 1 s.")
+				c.answer(id, "Delete f?", "confirm", true)
+				wantText(t, c, id, "Deleted f.")
 			})
 			t.Run("in the middle of a round", func(t *testing.T) {
 				s := startServer(t)
