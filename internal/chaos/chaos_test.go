@@ -57,8 +57,8 @@ func TestMutants(t *testing.T) {
 	for name, promise := range broken {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// What has to meet may not, on one seed.
-			for seed := range uint64(3) {
+			// What has to meet may not, on one seed: it was seen not to on three.
+			for seed := range uint64(10) {
 				violations := find(t, 1+seed, cluster.Mutants[name])
 				for _, v := range violations {
 					t.Log(v)
