@@ -57,8 +57,9 @@ func TestMutants(t *testing.T) {
 	for name, promise := range broken {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// What has to meet may not, on one seed: it was seen not to on three.
-			for seed := range uint64(10) {
+			// What has to meet may not, on one seed: a cancel meets the end of its
+			// round on about every third.
+			for seed := range uint64(20) {
 				violations := find(t, 1+seed, cluster.Mutants[name])
 				for _, v := range violations {
 					t.Log(v)
