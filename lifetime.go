@@ -1,14 +1,8 @@
 package longhaul
 
 import (
-	"context"
 	"fmt"
 	"time"
-
-	"go.temporal.io/api/workflowservice/v1"
-	"go.temporal.io/sdk/client"
-
-	"github.com/longhaul-mcp/longhaul/task"
 )
 
 const (
@@ -83,20 +77,9 @@ func (o Options) withinRetention(namespace string, kept time.Duration) (_ Option
 	return o, warning, err
 }
 
-// fitRetention is withinRetention in Temporal's own namespace.
-func (p *Process) fitRetention(ctx context.Context, o Options, c client.Client) (Options, error) {
-	var n *workflowservice.DescribeNamespaceResponse
-	// Temporal was there a moment ago, and may be away now.
-	err := p.persist(ctx, func() (err error) {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		n, err = c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: p.namespace})
-		return err
-	})
-	if err != nil {
-		return o, fmt.Errorf("%w: how long namespace %q keeps ended tasks: %w", task.ErrUnavailable, p.namespace, err)
-	}
-	o, warning, err := o.withinRetention(p.namespace, n.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration())
+// fitRetention is withinRetention in the process's own namespace.
+func (p *Process) fitRetention(o Options) (Options, error) {
+	o, warning, err := o.withinRetention(p.namespace.name, p.namespace.retention)
 	if warning != "" {
 		p.logger.Warn(warning)
 	}

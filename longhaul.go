@@ -260,7 +260,7 @@ func Dev(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 		if err != nil {
 			return err
 		}
-		if p.claims, err = p.openClaims(ctx, o, c); err != nil {
+		if p.claims, err = openClaims(ctx, o, p.namespace); err != nil {
 			return err
 		}
 		set, err := p.startUpstreams(ctx, o)
@@ -292,11 +292,11 @@ func API(ctx context.Context, o Options, t client.Options) (*Process, error) {
 		if err != nil {
 			return err
 		}
-		o, err := p.fitRetention(ctx, o, c)
+		o, err := p.fitRetention(o)
 		if err != nil {
 			return err
 		}
-		if p.claims, err = p.openClaims(ctx, o, c); err != nil {
+		if p.claims, err = openClaims(ctx, o, p.namespace); err != nil {
 			return err
 		}
 		set, err := p.startUpstreams(ctx, o)
@@ -321,7 +321,7 @@ func Worker(ctx context.Context, o Options, t client.Options) (*Process, error) 
 		if err != nil {
 			return err
 		}
-		if p.claims, err = p.openClaims(ctx, o, c); err != nil {
+		if p.claims, err = openClaims(ctx, o, p.namespace); err != nil {
 			return err
 		}
 		set, err := p.startUpstreams(ctx, o)

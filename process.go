@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 
@@ -39,7 +40,7 @@ type Process struct {
 	TemporalAddr string
 
 	logger    *slog.Logger
-	namespace string       // of Temporal
+	namespace namespace    // of Temporal
 	claims    claims.Store // nil if there is none
 	stops     []func()     // in the order of the starts
 	stop      sync.Once
@@ -112,28 +113,16 @@ func (p *Process) dial(ctx context.Context, o Options, t client.Options) (client
 	if t.HostPort == "" {
 		t.HostPort = client.DefaultHostPort
 	}
-	var c client.Client
-	err := p.persist(ctx, func() (err error) {
-		if c, err = connect(ctx, t); err != nil {
-			err = fmt.Errorf("Temporal at %s, namespace %s: %w", t.HostPort, t.Namespace, err)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.onStop(c.Close)
-	p.namespace = t.Namespace
-	//failpoint:temporal-dialled
-	return c, nil
-}
-
-// persist does what takes a Temporal that answers, until it succeeds or ctx ends.
-func (p *Process) persist(ctx context.Context, do func() error) error {
 	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := do()
-		if err == nil || ctx.Err() != nil {
-			return err
+		c, n, err := connect(ctx, t)
+		if err == nil {
+			p.onStop(c.Close)
+			p.namespace = n
+			return c, nil
+		}
+		err = fmt.Errorf("Temporal at %s, namespace %s: %w", t.HostPort, t.Namespace, err)
+		if ctx.Err() != nil {
+			return nil, err
 		}
 		p.logger.Warn("waiting for Temporal", "error", err)
 		select {
@@ -143,18 +132,46 @@ func (p *Process) persist(ctx context.Context, do func() error) error {
 	}
 }
 
-func connect(ctx context.Context, t client.Options) (client.Client, error) {
+// connect does all that a process wants of Temporal before it starts.
+func connect(ctx context.Context, t client.Options) (_ client.Client, n namespace, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	c, err := client.DialContext(ctx, t)
 	if err != nil {
-		return nil, err
+		return nil, n, err
 	}
-	if err := engine.EnsureSearchAttributes(ctx, c, t.Namespace); err != nil {
-		c.Close()
-		return nil, err
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	if err = engine.EnsureSearchAttributes(ctx, c, t.Namespace); err != nil {
+		return nil, n, err
 	}
-	return c, nil
+	//failpoint:temporal-dialled
+	n, err = describeNamespace(ctx, c, t.Namespace)
+	return c, n, err
+}
+
+// namespace is one of Temporal's.
+type namespace struct {
+	name, id string
+	// retention is how long it keeps ended workflows.
+	retention time.Duration
+}
+
+func describeNamespace(ctx context.Context, c client.Client, name string) (namespace, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	d, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: name})
+	if err != nil {
+		return namespace{}, err
+	}
+	n := namespace{name, d.GetNamespaceInfo().GetId(), d.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration()}
+	if n.id == "" {
+		return namespace{}, errors.New("it has no ID")
+	}
+	return n, nil
 }
 
 // startUpstreams lists the tools. A server that is slow to answer does not
@@ -177,7 +194,7 @@ func (p *Process) startUpstreams(ctx context.Context, o Options) (*upstream.Set,
 }
 
 func (p *Process) startWorker(o Options, c client.Client, set *upstream.Set, identity string) error {
-	operator, err := engine.NewOperator(engine.OperatorOptions{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Claims: p.claims, Logger: o.Logger})
+	operator, err := engine.NewOperator(engine.OperatorOptions{Client: c, Namespace: p.namespace.name, TaskQueue: o.TaskQueue, Claims: p.claims, Logger: o.Logger})
 	if err != nil {
 		return err
 	}
@@ -270,7 +287,7 @@ func (p *Process) listen(addr string) (net.Listener, error) {
 }
 
 func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *endpoint, ready func(context.Context) error) error {
-	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Claims: p.claims, Grace: o.Grace, Logger: o.Logger})
+	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace.name, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Claims: p.claims, Grace: o.Grace, Logger: o.Logger})
 	if err != nil {
 		return err
 	}

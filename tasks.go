@@ -108,13 +108,17 @@ func dialOnce(ctx context.Context, program string) (client.Client, client.Option
 
 // existingClaims opens the claims that api and worker keep, if this machine has
 // them.
-func existingClaims(ctx context.Context, o Options, c client.Client, namespace string) (claims.Store, error) {
+func existingClaims(ctx context.Context, o Options, c client.Client, name string) (claims.Store, error) {
 	if o.ClaimsDir == "" && o.ClaimsS3 == "" {
 		if _, err := os.Stat(filepath.Join(o.DataDir, "claims")); err != nil {
 			return nil, nil
 		}
 	}
-	return (&Process{namespace: namespace}).openClaims(ctx, o, c)
+	n, err := describeNamespace(ctx, c, name)
+	if err != nil {
+		return nil, fmt.Errorf("Temporal's namespace %s: %w", name, err)
+	}
+	return openClaims(ctx, o, n)
 }
 
 // filterFlags are the flags that choose tasks.
