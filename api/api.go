@@ -139,6 +139,8 @@ type API struct {
 	waits waits // 2025 requests that notifications/cancelled may end
 	asked asked // requests that are on a 2025 stream now
 	gets  gets  // open GET streams
+	// statuses are the states of tasks that streams of 2025 have sent.
+	statuses statuses
 	// tokens are the progress tokens of this process's newest 2025 tasks.
 	tokens progressTokens
 

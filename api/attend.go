@@ -47,6 +47,10 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 	ask := asker{api: a, x: x, ref: ref}
 	defer ask.release()
 	report := progressReporter{token: progressToken}
+	key := statusKey{x.session.ID, ref.ID}
+	if !ref.Held {
+		defer a.statuses.join(key, true)()
+	}
 	states := a.follow(ctx, ref, task.WatchOptions{Progress: progressToken != nil})
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
@@ -67,7 +71,7 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 			if err := ask.completed(s, u.task); err != nil {
 				return nil, errNoReply
 			}
-			if u.task.Status.Terminal() {
+			if u.task.Status.Terminal() && s == nil {
 				return u.task, nil
 			}
 			if s == nil {
@@ -75,6 +79,14 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 				if s, err = x.open(); err != nil {
 					return nil, err
 				}
+			}
+			if !ref.Held && a.statuses.take(key, u.task.Rev, true) {
+				if err := s.send(a.legacy.notification(u.task)); err != nil {
+					return nil, errNoReply
+				}
+			}
+			if u.task.Status.Terminal() {
+				return u.task, nil
 			}
 			last = u.task
 			if progressToken != nil && ask.claim(progressKey) {

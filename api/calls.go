@@ -114,6 +114,9 @@ func (a *API) create(ctx context.Context, x *exchange, c *toolCall, ttl time.Dur
 		Policy:         c.tool.Policy,
 		Workflow:       c.tool.Workflow,
 	}
+	if x.session != nil && heldID == "" {
+		r.Session = a.sessionName(x.session)
+	}
 	if c.invalid != "" {
 		r.Decided = task.ResultOutcome(isErrorResult(c.invalid), true)
 	}
@@ -212,6 +215,7 @@ func (a *API) callLegacy(ctx context.Context, x *exchange) (any, error) {
 			return nil, err
 		}
 		a.tokens.put(t.ID, x.session, c.progressToken)
+		a.gets.created(x.session.ID, t)
 		return x.wire.created(t), nil
 	}
 	switch {

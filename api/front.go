@@ -125,7 +125,7 @@ func (a *API) serve(c echo.Context) error {
 			return nil
 		}
 		if r.Method == http.MethodGet {
-			a.serveGet(w, r, sess)
+			a.serveGet(w, r, sess, owner)
 			return nil
 		}
 		if a.opts.Replicated {

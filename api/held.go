@@ -41,6 +41,9 @@ func (a *API) heldID(s *session, requestID json.RawMessage) string {
 	return "call-" + a.heldIDs.name("request", s.ID, typedID(requestID))
 }
 
+// sessionName is what a task keeps of the session that created it.
+func (a *API) sessionName(s *session) string { return a.heldIDs.name("session", s.ID) }
+
 func isTerminal(err error) bool { return errors.Is(err, task.ErrTerminal) }
 
 // update is a state a watch delivered, or why it ended.

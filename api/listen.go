@@ -130,69 +130,94 @@ func (a *API) listChanges() (changed <-chan struct{}, cancel func()) {
 // serveGet is the stream a 2025 session opens for messages that belong to none
 // of its requests ("Listening for Messages from the Server"): one for each
 // session, for each message may go to one stream only.
-func (a *API) serveGet(w http.ResponseWriter, r *http.Request, sess *session) {
+func (a *API) serveGet(w http.ResponseWriter, r *http.Request, sess *session, owner task.Owner) {
 	if !accepts(r.Header, "text/event-stream") {
 		a.writeError(w, nil, refuse(http.StatusNotAcceptable, codeInvalidRequest, "Accept must list text/event-stream"))
 		return
 	}
-	ended, remove := a.gets.add(sess.ID)
-	if ended == nil {
+	get, remove := a.gets.add(sess.ID)
+	if get == nil {
 		a.writeError(w, nil, refuse(http.StatusConflict, codeInvalidRequest, "The session has a stream already"))
 		return
 	}
 	defer remove()
 	changed, cancel := a.listChanges()
 	defer cancel()
+	push := a.newSessionPush(r.Context(), sess, owner)
+	defer push.stop()
 	s, err := newStream(w)
 	if err != nil {
 		return
 	}
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
-	for {
-		var err error
+	for err == nil {
 		select {
 		case <-changed:
 			err = s.send(outgoing{JSONRPC: "2.0", Method: "notifications/tools/list_changed", Params: struct{}{}})
+		case t := <-get.created:
+			push.created(t, owner)
+		case t := <-push.unfinished:
+			push.found(t, owner)
+		case u := <-push.states:
+			err = push.send(s, u)
 		case <-tick.C:
 			err = s.idle()
-		case <-ended:
+		case <-get.ended:
 			return
 		case <-a.closing:
 			return
 		case <-r.Context().Done():
 			return
 		}
-		if err != nil {
-			return
-		}
 	}
+}
+
+// maxUnfollowed bounds the tasks of a session that were created and are not yet
+// followed. One beyond it is found by the next list, or polled.
+const maxUnfollowed = 32
+
+// get is an open GET stream.
+type get struct {
+	ended   chan struct{}   // closed when the stream has to end
+	created chan *task.Task // the session's new tasks
 }
 
 // gets are the open GET streams by session ID.
 type gets struct {
 	mu   sync.Mutex
-	open map[string]chan struct{}
+	open map[string]*get
 }
 
-// add registers a stream; the channel is closed when it has to end. It is nil
-// if the session has one.
-func (g *gets) add(sessionID string) (ended <-chan struct{}, remove func()) {
+// add registers a stream. It is nil if the session has one.
+func (g *gets) add(sessionID string) (added *get, remove func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if _, taken := g.open[sessionID]; taken {
 		return nil, nil
 	}
 	if g.open == nil {
-		g.open = make(map[string]chan struct{})
+		g.open = make(map[string]*get)
 	}
-	c := make(chan struct{})
-	g.open[sessionID] = c
-	return c, func() {
+	added = &get{ended: make(chan struct{}), created: make(chan *task.Task, maxUnfollowed)}
+	g.open[sessionID] = added
+	return added, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if g.open[sessionID] == c {
+		if g.open[sessionID] == added {
 			delete(g.open, sessionID)
+		}
+	}
+}
+
+// created tells the session's stream, if it has one, of a new task.
+func (g *gets) created(sessionID string, t *task.Task) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if open := g.open[sessionID]; open != nil {
+		select {
+		case open.created <- t:
+		default:
 		}
 	}
 }
@@ -201,8 +226,8 @@ func (g *gets) add(sessionID string) (ended <-chan struct{}, remove func()) {
 func (g *gets) end(sessionID string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if c, ok := g.open[sessionID]; ok {
+	if open := g.open[sessionID]; open != nil {
 		delete(g.open, sessionID)
-		close(c)
+		close(open.ended)
 	}
 }

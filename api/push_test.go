@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -116,4 +117,102 @@ func TestModernTaskNotifications(t *testing.T) {
 		c.call("tasks/cancel", object{"taskId": id}).result()
 		want[any](t, "status", nextTask(t, r)["status"], "cancelled")
 	})
+}
+
+// nextStatus is the next notifications/tasks/status of a stream, about the task.
+func nextStatus(t *testing.T, r *reply, id, status string) {
+	t.Helper()
+	f := r.message()
+	for f != nil && f.Method == "notifications/tools/list_changed" { // of the tests before
+		f = r.message()
+	}
+	if f == nil || f.Method != "notifications/tasks/status" {
+		t.Fatalf("got %+v", f)
+	}
+	want[any](t, "task", f.Params["taskId"], id)
+	want[any](t, "status", f.Params["status"], status)
+	// 2025-11-25, tasks, "Task Notifications": SHOULD NOT include related-task.
+	if _, ok := f.Params["_meta"]; ok {
+		t.Errorf("it has _meta %v", f.Params["_meta"])
+	}
+}
+
+// 2025-11-25, tasks, "Task Status Notification".
+func TestLegacyTaskNotifications(t *testing.T) {
+	s := setup(t)
+	get := func(c *caller) *reply { return c.do(t, t.Context(), http.MethodGet, c.header, "") }
+	cancelled := func(c *caller, id string) { c.call("tasks/cancel", object{"taskId": id}).result() }
+
+	t.Run("go to the GET stream of the session that created the task", func(t *testing.T) {
+		c, other := s.legacy(t, "2025-11-25", elicits), s.legacy(t, "2025-11-25", elicits)
+		stream, others := get(c), get(other)
+		id := asTask(c, "ask", object{}, object{})["taskId"].(string)
+		nextStatus(t, stream, id, "input_required")
+		cancelled(c, id)
+		nextStatus(t, stream, id, "cancelled")
+		next := asTask(other, "ask", object{}, object{})["taskId"].(string)
+		nextStatus(t, others, next, "input_required")
+		cancelled(other, next)
+	})
+
+	t.Run("go to the stream of tasks/result instead while there is one", func(t *testing.T) {
+		c := s.legacy(t, "2025-11-25", elicits)
+		stream := get(c)
+		id := asTask(c, "ask", object{}, object{})["taskId"].(string)
+		nextStatus(t, stream, id, "input_required")
+		r := c.call("tasks/result", object{"taskId": id})
+		request := r.message() // and not the status, which the session knows
+		want(t, "method", request.Method, "elicitation/create")
+		c.notify(object{"id": request.ID, "result": object{"action": "accept", "content": object{"name": "Bob"}}})
+		for f := r.message(); ; f = r.message() {
+			if f.Method == "notifications/tasks/status" && f.Params["status"] == "working" {
+				continue // which may last too short to be seen
+			}
+			want(t, "method", f.Method, "notifications/tasks/status")
+			want[any](t, "status", f.Params["status"], "completed")
+			break
+		}
+		want(t, "text", textOf(t, r.result()), "Hello, Bob!")
+		next := asTask(c, "ask", object{}, object{})["taskId"].(string)
+		nextStatus(t, stream, next, "input_required")
+		cancelled(c, next)
+	})
+
+	t.Run("tell a new stream where the tasks stand", func(t *testing.T) {
+		c := s.legacy(t, "2025-11-25", elicits)
+		id := asTask(c, "ask", object{}, object{})["taskId"].(string)
+		c.await(id, "input_required")
+		c.stack = setup(t)
+		awaitListed(t, c, id)
+		stream := get(c)
+		nextStatus(t, stream, id, "input_required")
+		cancelled(c, id)
+		nextStatus(t, stream, id, "cancelled")
+	})
+
+	t.Run("tell of tasks that another process has created", func(t *testing.T) {
+		c := s.legacy(t, "2025-11-25", elicits)
+		elsewhere := *c
+		elsewhere.stack = setup(t, func(o *api.Options) { o.Replicated = true })
+		stream := get(&elsewhere)
+		id := asTask(c, "ask", object{}, object{})["taskId"].(string)
+		nextStatus(t, stream, id, "input_required")
+		cancelled(c, id)
+		nextStatus(t, stream, id, "cancelled")
+	})
+}
+
+// awaitListed waits until Temporal lists a task to a process that has not
+// created it.
+func awaitListed(t *testing.T, c *caller, id string) {
+	t.Helper()
+	for {
+		tasks := c.call("tasks/list", object{}).result()["tasks"].([]any)
+		if slices.ContainsFunc(tasks, func(t any) bool { return t.(object)["taskId"] == id }) {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("it is not listed")
+		}
+	}
 }

@@ -340,8 +340,18 @@ func (r *reply) streams() bool {
 	return strings.HasPrefix(r.header.Get("Content-Type"), "text/event-stream")
 }
 
-// next is the next frame, or nil at the end.
+// next is the next message but for pushed statuses, or nil after the last one.
 func (r *reply) next() *frame {
+	r.t.Helper()
+	for {
+		if f := r.message(); f == nil || f.Method != "notifications/tasks/status" {
+			return f
+		}
+	}
+}
+
+// message is the next message, or nil after the last one.
+func (r *reply) message() *frame {
 	r.t.Helper()
 	if !r.streams() {
 		body, err := io.ReadAll(r.lines)

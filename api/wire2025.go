@@ -48,6 +48,11 @@ func (w wire2025) created(t *task.Task) any {
 
 func (w wire2025) detail(t *task.Task) any { return w.task(t) }
 
+// notification is the task's status as it is pushed.
+func (w wire2025) notification(t *task.Task) outgoing {
+	return outgoing{JSONRPC: "2.0", Method: "notifications/tasks/status", Params: w.task(t)}
+}
+
 // result drops what 2025 does not know: resultType, the metadata that names the
 // server behind this one, and structured content that is no object.
 func (w wire2025) result(raw json.RawMessage) json.RawMessage {

@@ -50,8 +50,8 @@ func TestThousandWaiting(t *testing.T) {
 	ask := func(ctx context.Context, w *waiting) error {
 		return w.await(ctx, c, func(s waitingState) bool { return len(s.InputRequests) == 1 })
 	}
-	answer := func(_ context.Context, w *waiting) error {
-		return w.answer(c)
+	answer := func(ctx context.Context, w *waiting) error {
+		return w.answer(ctx, c)
 	}
 	end := func(ctx context.Context, w *waiting) error {
 		return w.await(ctx, c, func(s waitingState) bool {
@@ -104,10 +104,7 @@ type waitingState struct {
 // await polls the task, as often as it says, until it is as wanted.
 func (w *waiting) await(ctx context.Context, c client2026, is func(waitingState) bool) error {
 	for {
-		raw, err := c.tryRequest("tasks/get", w.id, object{"taskId": w.id}, object{})
-		if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "Nothing is lost: try again") {
-			continue // a busy machine may take longer than a read does
-		}
+		raw, err := w.request(ctx, c, "tasks/get", object{"taskId": w.id})
 		if err != nil {
 			return err
 		}
@@ -130,11 +127,22 @@ func (w *waiting) await(ctx context.Context, c client2026, is func(waitingState)
 }
 
 // answer signs with the task's id.
-func (w *waiting) answer(c client2026) error {
-	_, err := c.tryRequest("tasks/update", w.id, object{
+func (w *waiting) answer(ctx context.Context, c client2026) error {
+	_, err := w.request(ctx, c, "tasks/update", object{
 		"taskId": w.id, "inputResponses": object{w.key: accepted("name", w.id)},
-	}, object{})
+	})
 	return err
+}
+
+// request is made again while Longhaul says so: a busy machine may take longer
+// than a request does.
+func (w *waiting) request(ctx context.Context, c client2026, method string, params object) (json.RawMessage, error) {
+	for {
+		raw, err := c.tryRequest(method, w.id, params, object{})
+		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "Nothing is lost: try again") {
+			return raw, err
+		}
+	}
 }
 
 // footprint is what a process holds.

@@ -15,6 +15,8 @@ type Card struct {
 	OwnerHash string    `json:"ownerHash"`
 	CreatedAt time.Time `json:"createdAt"`
 	TTLMillis int64     `json:"ttlMs"`
+	// Session is [CreateRequest].Session.
+	Session string `json:"session,omitempty"`
 }
 
 // TTL is the task's lifetime.
@@ -49,6 +51,7 @@ func (p Projection) Snapshot(id string) *Task {
 		Rev:           p.State.Rev,
 		Status:        p.State.Status,
 		StatusMessage: p.State.Message,
+		Session:       p.Card.Session,
 		CreatedAt:     p.Card.CreatedAt,
 		UpdatedAt:     p.State.UpdatedAt,
 		TTL:           p.Card.TTL(),

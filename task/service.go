@@ -71,6 +71,9 @@ type CreateRequest struct {
 	// which may be used again once the call has ended, unless there is an
 	// idempotency key: the ID is a function of owner and key then.
 	HeldID string
+	// Session, if not empty, names the session to which news of the task are to
+	// be sent. It gives no rights.
+	Session string
 	// Capabilities are the creating request's client capabilities, verbatim.
 	Capabilities json.RawMessage
 	Policy       Policy

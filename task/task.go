@@ -50,6 +50,8 @@ type Task struct {
 	ID string
 	// Tool is the name under which the tool is exposed.
 	Tool string
+	// Session is [CreateRequest].Session.
+	Session string
 	// Rev counts the changes of status; a later snapshot never has a smaller one.
 	Rev int64
 	// Status is the state, and StatusMessage its explanation for people.
