@@ -1,5 +1,5 @@
-// Package npm gives tests the official conformance suite, clients and example
-// server, which are npm packages, and a Node to run them on.
+// Package npm gives tests and benchmarks the official conformance suite, SDK,
+// clients and example server, which are npm packages, and a Node to run them on.
 //
 // They are installed once for each lock file, into the user's cache directory
 // or into $LONGHAUL_NPM_DIR. Tests that need them are skipped where npm is
@@ -43,11 +43,10 @@ type Packages struct {
 	Node string
 }
 
-// Need returns the installed packages, installing them first if need be, or
-// skips the test.
+// Need returns the installed packages, as Install does, or skips the test.
 func Need(t testing.TB) *Packages {
 	t.Helper()
-	p, err := install()
+	p, err := Install()
 	if err == nil {
 		return p
 	}
@@ -62,6 +61,9 @@ func Need(t testing.TB) *Packages {
 func (p *Packages) Path(elem ...string) string {
 	return filepath.Join(append([]string{p.Dir, "node_modules"}, elem...)...)
 }
+
+// Install returns the installed packages, installing them first if need be.
+func Install() (*Packages, error) { return install() }
 
 var install = sync.OnceValues(func() (*Packages, error) {
 	dir, err := directory()
