@@ -34,5 +34,5 @@ lint: ## gofmt, go vet, golangci-lint and workflowcheck
 	go run $(GOLANGCI_LINT) run
 	go run $(WORKFLOWCHECK) -config .workflowcheck.yaml ./workflows/... ./workflowtool/... ./examples/...
 
-bench: ## Side by side with bare Temporal
-	go test -run '^$$' -bench . ./bench
+bench: ## Side by side with the bare Temporal SDK and with others
+	go run ./bench

@@ -80,6 +80,9 @@ func start(cmd *exec.Cmd, dir, addr string, stderr io.Writer) (*Server, error) {
 	return s, nil
 }
 
+// PID is the server's process.
+func (s *Server) PID() int { return s.pid }
+
 // Stop ends the server in an orderly way.
 func (s *Server) Stop() {
 	_ = s.stdin.Close()

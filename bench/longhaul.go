@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/longhaul-mcp/longhaul"
+	"github.com/longhaul-mcp/longhaul/api"
+	"github.com/longhaul-mcp/longhaul/engine"
+	"github.com/longhaul-mcp/longhaul/upstream"
+	"github.com/longhaul-mcp/longhaul/worker"
+)
+
+// roleLonghaul is Longhaul in one process, as dev puts it together, but for the
+// Temporal, which is the one that the other side uses too.
+const roleLonghaul = "longhaul"
+
+// served is where a process that was started can be reached.
+type served struct{ Endpoint string }
+
+func runLonghaul(ctx context.Context, r *role) error {
+	var at place
+	if err := r.in.Decode(&at); err != nil {
+		return err
+	}
+	c, err := at.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	quiet := slog.New(slog.DiscardHandler)
+	set, err := upstream.New(upstream.Options{Servers: []upstream.Server{upstream.InProcess("bench", benchTools())}, Logger: quiet})
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	if err := set.Start(ctx); err != nil {
+		return err
+	}
+	w := worker.New(worker.Options{Client: c, Upstream: set, TaskQueue: at.TaskQueue, Logger: quiet})
+	if err := w.Start(); err != nil {
+		return err
+	}
+	defer w.Stop()
+	key := bytes.Repeat([]byte("k"), api.KeySize)
+	tasks, err := engine.New(engine.Options{Client: c, TaskQueue: at.TaskQueue, Key: key, Logger: quiet})
+	if err != nil {
+		return err
+	}
+	defer tasks.Close()
+	front, err := api.New(api.Options{Tasks: tasks, Catalogue: set, Key: key, Logger: quiet})
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: front.Handler()}
+	defer server.Close()
+	go func() { _ = server.Serve(l) }()
+	if err := r.out.Encode(served{"http://" + l.Addr().String() + "/mcp"}); err != nil {
+		return err
+	}
+	if err := r.in.Decode(&struct{}{}); err != io.EOF {
+		return fmt.Errorf("another request, or %w", err)
+	}
+	return nil
+}
+
+// roleProgram is the program of Longhaul with the tools of the measurements: its
+// arguments are a command of it.
+const roleProgram = "program"
+
+func runProgram(context.Context, *role) error {
+	if code := longhaul.Run(longhaul.Options{Name: "bench", Server: benchTools()}); code != 0 {
+		return fmt.Errorf("exit code %d", code)
+	}
+	return nil
+}
+
+// startCommand starts an api or a worker of Longhaul at that Temporal. All of a
+// stage share their key.
+func (s *stage) startCommand(t *temporal, command string, args ...string) (pid int, endpoint string, err error) {
+	all := append([]string{s.self, command, "--data-dir", filepath.Join(s.dir, s.name), "--log-level", "warn"}, args...)
+	if command == "api" {
+		all = append(all, "--listen", "127.0.0.1:0")
+	}
+	return s.startProgram(command, append(s.env(roleProgram), "TEMPORAL_ADDRESS="+t.addr), all...)
+}
+
+// benchTools are the tools of the measurements.
+func benchTools() *mcp.Server {
+	s := mcp.NewServer(&mcp.Implementation{Name: "bench", Version: "1"}, nil)
+	s.AddTool(&mcp.Tool{Name: "nothing", InputSchema: json.RawMessage(`{"type":"object"}`)},
+		func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "done"}}}, nil
+		})
+	return s
+}
