@@ -16,11 +16,15 @@ const roleLoad = "load"
 type loadRound struct {
 	round
 	Operation string
+	Task      string // that the operation is about, if it is not of its making
 }
 
 // createAndResult is a call of the tool that does nothing, as a task, and the
 // wait for its result.
 const createAndResult = "create and result"
+
+// getTask is a read of a task.
+const getTask = "get"
 
 func runLoad(ctx context.Context, r *role) error {
 	var at served
@@ -34,13 +38,17 @@ func runLoad(ctx context.Context, r *role) error {
 	if err := r.out.Encode(struct{}{}); err != nil {
 		return err
 	}
-	operations := map[string]func() (string, error){
-		createAndResult: func() (string, error) {
-			id, err := c.Create(ctx, "nothing", struct{}{})
+	operations := map[string]func(loadRound) (string, error){
+		createAndResult: func(loadRound) (string, error) {
+			id, err := c.Create(ctx, toolNothing, struct{}{})
 			if err != nil {
 				return "", err
 			}
 			return id, c.Result(ctx, id, nil)
+		},
+		getTask: func(n loadRound) (string, error) {
+			_, err := c.Get(ctx, n.Task)
+			return n.Task, err
 		},
 	}
 	return serve(r, func(n loadRound) (sample, error) {
@@ -48,6 +56,6 @@ func runLoad(ctx context.Context, r *role) error {
 		if !ok {
 			return sample{}, fmt.Errorf("there is no operation %q", n.Operation)
 		}
-		return measure(n.round, operation)
+		return measure(n.round, func() (string, error) { return operation(n) })
 	})
 }

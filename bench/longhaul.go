@@ -98,12 +98,23 @@ func (s *stage) startCommand(t *temporal, command string, args ...string) (pid i
 	return s.startProgram(command, append(s.env(roleProgram), "TEMPORAL_ADDRESS="+t.addr), all...)
 }
 
-// benchTools are the tools of the measurements.
+// The tools of the measurements.
+const (
+	toolNothing = "nothing" // does nothing
+	toolWait    = "wait"    // waits until it is cancelled
+)
+
 func benchTools() *mcp.Server {
 	s := mcp.NewServer(&mcp.Implementation{Name: "bench", Version: "1"}, nil)
-	s.AddTool(&mcp.Tool{Name: "nothing", InputSchema: json.RawMessage(`{"type":"object"}`)},
-		func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "done"}}}, nil
-		})
+	add := func(name string, handle mcp.ToolHandler) {
+		s.AddTool(&mcp.Tool{Name: name, InputSchema: json.RawMessage(`{"type":"object"}`)}, handle)
+	}
+	add(toolNothing, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "done"}}}, nil
+	})
+	add(toolWait, func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
 	return s
 }

@@ -34,6 +34,7 @@ type comparison struct {
 func comparisons() []comparison {
 	return []comparison{
 		{"create-result", "a task from its creation to its result in hand, beside the bare Temporal SDK", createResult},
+		{"get", "a read of a task, beside a bare Describe of its workflow", get},
 	}
 }
 
@@ -44,6 +45,7 @@ func roles() map[string]func(context.Context, *role) error {
 		roleLonghaul: runLonghaul,
 		roleProgram:  runProgram,
 		roleLoad:     runLoad,
+		roleDescribe: runDescribe,
 	}
 }
 

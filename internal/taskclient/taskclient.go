@@ -1,9 +1,9 @@
 // Package taskclient is a small client of MCP 2025-11-25 with tasks, for tests
-// and benchmarks. The go-sdk client has no tasks.
+// and benchmarks. The go-sdk client has no tasks. Of 2026-07-28 it has the
+// subscription to a task.
 package taskclient
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -130,28 +130,28 @@ func (c *Client) post(ctx context.Context, message any) (*http.Response, error) 
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
+	c.identify(req)
+	return c.http.Do(req)
+}
+
+// identify names the session, if there is one yet.
+func (c *Client) identify(req *http.Request) {
 	if c.session != "" {
 		req.Header.Set("Mcp-Session-Id", c.session)
 		req.Header.Set("Mcp-Protocol-Version", protocol)
 	}
-	return c.http.Do(req)
 }
 
 // response is the body or the end of a stream, on which requests may come
 // before.
 func (c *Client) response(ctx context.Context, resp *http.Response) ([]byte, error) {
-	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+	if !isStream(resp) {
 		return io.ReadAll(resp.Body)
 	}
 	var last []byte
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data:"))
-		if !ok {
-			continue
-		}
-		last = bytes.Clone(data)
+	events := newEvents(resp.Body)
+	for events.next() {
+		last = bytes.Clone(events.data)
 		var m struct {
 			ID     json.RawMessage
 			Method string
@@ -164,7 +164,7 @@ func (c *Client) response(ctx context.Context, resp *http.Response) ([]byte, err
 			return nil, fmt.Errorf("%s: %w", m.Method, err)
 		}
 	}
-	return last, lines.Err()
+	return last, events.err()
 }
 
 func (c *Client) answer(ctx context.Context, id json.RawMessage, method string, params json.RawMessage) error {
