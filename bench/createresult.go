@@ -44,7 +44,7 @@ func createResult(ctx context.Context, s *stage) error {
 			return out, bare.ask(r, &out)
 		}},
 		{name: "longhaul", pid: longhaul.pid, round: func(r round) (out sample, err error) {
-			return out, load.ask(loadRound{round: r, Operation: createAndResult}, &out)
+			return out, load.ask(loadRound{r, createAndResult()}, &out)
 		}},
 	}
 	rounds, operations := 7, 400

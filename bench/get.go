@@ -91,16 +91,16 @@ func get(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	reads := func(id string) func(round) (sample, error) {
+	reads := func(id, status string) func(round) (sample, error) {
 		return func(r round) (out sample, err error) {
-			return out, load.ask(loadRound{round: r, Operation: getTask, Task: id}, &out)
+			return out, load.ask(loadRound{r, read(id, status)}, &out)
 		}
 	}
 	sides := []side{
 		{name: "bare Describe", pid: bare.pid, round: func(r round) (out sample, err error) { return out, bare.ask(r, &out) }},
-		{name: "cold", pid: api, round: reads(cold)},
-		{name: "hot", pid: api, round: reads(hot)},
-		{name: "closed", pid: api, round: reads(closed)},
+		{name: "cold", pid: api, round: reads(cold, "working")},
+		{name: "hot", pid: api, round: reads(hot, "working")},
+		{name: "closed", pid: api, round: reads(closed, "completed")},
 	}
 	rounds, operations := 7, 1500
 	if s.short {

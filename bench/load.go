@@ -1,61 +1,127 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 
-	"github.com/longhaul-mcp/longhaul/internal/taskclient"
+	"github.com/longhaul-mcp/longhaul/bench/lean"
 )
 
 // roleLoad is the generator of the load on an MCP endpoint: a session of MCP
-// 2025-11-25 between all clients. Its requests after the first are rounds of one
-// kind of operation.
+// 2025-11-25 between all clients, and a connection for each. Its requests after
+// the first are rounds of one kind of operation.
 const roleLoad = "load"
 
 // loadRound is a round of an operation of [roleLoad].
 type loadRound struct {
 	round
-	Operation string
-	Task      string // that the operation is about, if it is not of its making
+	Operation operation
+}
+
+// operation is a request, and what has to be in the answer for it to be right.
+type operation struct {
+	Method string
+	Params json.RawMessage
+	Want   string
+	// Then is a request on the task that the answer names. It has no parameters
+	// of its own.
+	Then *operation `json:",omitempty"`
 }
 
 // createAndResult is a call of the tool that does nothing, as a task, and the
 // wait for its result.
-const createAndResult = "create and result"
+func createAndResult() operation {
+	o := create(toolNothing)
+	o.Then = &operation{Method: "tasks/result", Want: "done"}
+	return o
+}
 
-// getTask is a read of a task.
-const getTask = "get"
+// create is a call of a tool as a task.
+func create(tool string) operation {
+	return operation{Method: "tools/call", Params: fmt.Appendf(nil, `{"name":%q,"arguments":{},"task":{}}`, tool), Want: taskID}
+}
 
-func runLoad(ctx context.Context, r *role) error {
+// read is a read of a task that has a certain status.
+func read(id, status string) operation {
+	return operation{Method: "tasks/get", Params: onTask(id), Want: fmt.Sprintf(`"status":%q`, status)}
+}
+
+// listFirst is the first page of a list of all tasks.
+func listFirst() operation {
+	return operation{Method: "tasks/list", Params: json.RawMessage("{}"), Want: taskID}
+}
+
+func onTask(id string) json.RawMessage { return fmt.Appendf(nil, `{"taskId":%q}`, id) }
+
+func runLoad(_ context.Context, r *role) error {
 	var at served
 	if err := r.in.Decode(&at); err != nil {
 		return err
 	}
-	c, err := taskclient.Connect(ctx, at.Endpoint)
+	session, err := lean.Connect(at.Endpoint)
 	if err != nil {
 		return err
 	}
 	if err := r.out.Encode(struct{}{}); err != nil {
 		return err
 	}
-	operations := map[string]func(loadRound) (string, error){
-		createAndResult: func(loadRound) (string, error) {
-			id, err := c.Create(ctx, toolNothing, struct{}{})
-			if err != nil {
-				return "", err
-			}
-			return id, c.Result(ctx, id, nil)
-		},
-		getTask: func(n loadRound) (string, error) {
-			_, err := c.Get(ctx, n.Task)
-			return n.Task, err
-		},
+	l := load{session: session}
+	defer l.close()
+	return serve(r, l.make)
+}
+
+// load makes rounds on connections that it keeps.
+type load struct {
+	session *lean.Session
+	conns   []*lean.Conn
+}
+
+func (l *load) close() {
+	for _, c := range l.conns {
+		c.Close()
 	}
-	return serve(r, func(n loadRound) (sample, error) {
-		operation, ok := operations[n.Operation]
-		if !ok {
-			return sample{}, fmt.Errorf("there is no operation %q", n.Operation)
+}
+
+func (l *load) make(r loadRound) (sample, error) {
+	for len(l.conns) < r.Clients {
+		c, err := l.session.Dial()
+		if err != nil {
+			return sample{}, err
 		}
-		return measure(n.round, func() (string, error) { return operation(n) })
+		l.conns = append(l.conns, c)
+	}
+	idle := make(chan *lean.Conn, r.Clients)
+	for _, c := range l.conns[:r.Clients] {
+		idle <- c
+	}
+	return measure(r.round, func() (string, error) {
+		c := <-idle
+		defer func() { idle <- c }()
+		return r.Operation.do(c)
 	})
+}
+
+// taskID comes before the ID of a task in a message.
+const taskID = `"taskId":"`
+
+// do returns the ID of the first task that the answer names.
+func (o operation) do(c *lean.Conn) (id string, err error) {
+	message, err := c.Do(o.Method, o.Params)
+	if err != nil {
+		return "", err
+	}
+	if !bytes.Contains(message, []byte(o.Want)) {
+		return "", fmt.Errorf("%s: no %s in %s", o.Method, o.Want, message)
+	}
+	_, after, _ := bytes.Cut(message, []byte(taskID))
+	before, _, _ := bytes.Cut(after, []byte(`"`))
+	id = string(before)
+	if o.Then != nil {
+		then := *o.Then
+		then.Params = onTask(id)
+		_, err = then.do(c)
+	}
+	return id, err
 }
