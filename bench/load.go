@@ -48,11 +48,6 @@ func read(id, status string) operation {
 	return operation{Method: "tasks/get", Params: onTask(id), Want: fmt.Sprintf(`"status":%q`, status)}
 }
 
-// listFirst is the first page of a list of all tasks.
-func listFirst() operation {
-	return operation{Method: "tasks/list", Params: json.RawMessage("{}"), Want: taskID}
-}
-
 func onTask(id string) json.RawMessage { return fmt.Appendf(nil, `{"taskId":%q}`, id) }
 
 func runLoad(_ context.Context, r *role) error {
