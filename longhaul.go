@@ -328,7 +328,7 @@ func Worker(ctx context.Context, o Options, t client.Options) (*Process, error) 
 		if err != nil {
 			return err
 		}
-		if err := p.startWorker(o, c, set, ""); err != nil {
+		if err := p.startWorker(ctx, o, c, set, ""); err != nil {
 			return err
 		}
 		if listen == "" {

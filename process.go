@@ -113,16 +113,27 @@ func (p *Process) dial(ctx context.Context, o Options, t client.Options) (client
 	if t.HostPort == "" {
 		t.HostPort = client.DefaultHostPort
 	}
-	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		c, n, err := connect(ctx, t)
-		if err == nil {
-			p.onStop(c.Close)
-			p.namespace = n
-			return c, nil
+	var c client.Client
+	err := p.awaitTemporal(ctx, func() (err error) {
+		if c, p.namespace, err = connect(ctx, t); err != nil {
+			return fmt.Errorf("Temporal at %s, namespace %s: %w", t.HostPort, t.Namespace, err)
 		}
-		err = fmt.Errorf("Temporal at %s, namespace %s: %w", t.HostPort, t.Namespace, err)
-		if ctx.Err() != nil {
-			return nil, err
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.onStop(c.Close)
+	return c, nil
+}
+
+// awaitTemporal does what needs Temporal, again and again until it can be done
+// or ctx ends.
+func (p *Process) awaitTemporal(ctx context.Context, do func() error) error {
+	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		err := do()
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
 		p.logger.Warn("waiting for Temporal", "error", err)
 		select {
@@ -193,12 +204,12 @@ func (p *Process) startUpstreams(ctx context.Context, o Options) (*upstream.Set,
 	return set, nil
 }
 
-func (p *Process) startWorker(o Options, c client.Client, set *upstream.Set, identity string) error {
+func (p *Process) startWorker(ctx context.Context, o Options, c client.Client, set *upstream.Set, identity string) error {
 	operator, err := engine.NewOperator(engine.OperatorOptions{Client: c, Namespace: p.namespace.name, TaskQueue: o.TaskQueue, Claims: p.claims, Logger: o.Logger})
 	if err != nil {
 		return err
 	}
-	w := worker.New(worker.Options{
+	options := worker.Options{
 		Client:        c,
 		Upstream:      set,
 		Functions:     o.functions(),
@@ -212,12 +223,17 @@ func (p *Process) startWorker(o Options, c client.Client, set *upstream.Set, ide
 		StopTimeout:   o.StopTimeout,
 		OnFatal:       func(err error) { p.fail(fmt.Errorf("worker: %w", err)) },
 		Logger:        o.Logger,
-	})
-	if err := w.Start(); err != nil {
-		return fmt.Errorf("worker: %w", err)
 	}
-	p.onStop(w.Stop)
-	return nil
+	return p.awaitTemporal(ctx, func() error {
+		// One that could not start cannot be started again.
+		w := worker.New(options)
+		//failpoint:worker-starts
+		if err := w.Start(); err != nil {
+			return fmt.Errorf("worker: %w", err)
+		}
+		p.onStop(w.Stop)
+		return nil
+	})
 }
 
 // startDevWorker starts the worker of a process that has the engine to itself.
@@ -236,7 +252,7 @@ func (p *Process) startDevWorker(ctx context.Context, o Options, c client.Client
 	} else if n > 0 {
 		o.Logger.Info("found rounds interrupted by the end of the last process", "rounds", n)
 	}
-	return p.startWorker(o, c, set, identity)
+	return p.startWorker(ctx, o, c, set, identity)
 }
 
 // endpoint is what the MCP endpoint needs from outside: an address, secrets.

@@ -126,6 +126,21 @@ func TestFailpoint(t *testing.T) {
 		must(t, c.Heal())
 		must(t, <-started)
 	})
+	t.Run("Temporal goes away while a worker starts", func(t *testing.T) {
+		ctx, c := setup(t)
+		worker := c.Workers[0]
+		worker.Kill()
+		starts, err := c.Arm("worker-starts")
+		must(t, err)
+		started := make(chan error, 1)
+		go func() { started <- worker.Start(ctx) }()
+		hit := <-starts.Hits()
+		worker.Link.Refuse()
+		hit.Go()
+		awaitLog(ctx, t, worker, "waiting for Temporal", started)
+		must(t, c.Heal())
+		must(t, <-started)
+	})
 	t.Run("every one is reached", func(t *testing.T) {
 		ctx, c := setup(t)
 		reached := make(map[string]chan struct{})
@@ -175,7 +190,7 @@ func TestFailpoint(t *testing.T) {
 
 // failpoints are all there are, in the order of a task's life.
 var failpoints = []string{
-	"temporal-dialled", "task-started", "round-started", "answer-recorded", "answer-taken", "cancel-recorded", "worker-drains",
+	"temporal-dialled", "worker-starts", "task-started", "round-started", "answer-recorded", "answer-taken", "cancel-recorded", "worker-drains",
 	"round-ended", "round-reported", "result-waits", "event-unsent",
 }
 
