@@ -7,18 +7,21 @@ import (
 	"sync"
 )
 
-// pool keeps the idle sessions of one command and bounds how many there are,
+// pool keeps the idle sessions of one server and bounds how many there are,
 // idle and busy together.
 type pool struct {
 	// slots holds one token for each busy session.
-	slots chan struct{}
+	slots   chan struct{}
+	maxIdle int
 
 	mu   sync.Mutex
 	busy int
 	idle []*session // the most recently used last
 }
 
-func newPool(size int) *pool { return &pool{slots: make(chan struct{}, size)} }
+func newPool(size, maxIdle int) *pool {
+	return &pool{slots: make(chan struct{}, size), maxIdle: maxIdle}
+}
 
 // get waits until another session may be busy. It returns an idle one that
 // serves caps, or nil: then the caller makes one. The discarded ones are for
@@ -52,15 +55,18 @@ func (p *pool) get(ctx context.Context, caps []byte) (sess *session, discarded [
 	return nil, discarded, nil
 }
 
-// put ends what get began and keeps sess, if not nil, for later.
-func (p *pool) put(sess *session) {
+// put ends what get began and keeps sess, if not nil, for later. If there are
+// enough already, it reports that it does not.
+func (p *pool) put(sess *session) (kept bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.busy--
-	if sess != nil {
+	if sess != nil && len(p.idle) < p.maxIdle {
 		p.idle = append(p.idle, sess)
+		kept = true
 	}
 	<-p.slots
+	return kept
 }
 
 // drain takes all idle sessions.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -117,12 +118,17 @@ func HTTP(name, rawURL string, headers map[string]string) (Server, error) {
 	return s, nil
 }
 
+// maxIdleInProcess bounds the idle sessions of a server in this process. To make
+// one costs as much as a call.
+const maxIdleInProcess = 64
+
 // server is a Server at work.
 type server struct {
 	Server
 	set    *Set
 	redact *strings.Replacer
-	// pool is nil if sessions are not kept.
+	// pool is nil if sessions are not kept: those over HTTP hold a connection that
+	// the HTTP client keeps anyway.
 	pool *pool
 	// starts is nil if it is no command.
 	starts *starts
@@ -149,8 +155,11 @@ func newServer(set *Set, s Server, poolSize int) *server {
 		}
 	}
 	srv := &server{Server: s, set: set, redact: strings.NewReplacer(pairs...), habit: newHabit()}
-	if _, ok := s.dialer.(*command); ok {
-		srv.pool, srv.starts = newPool(poolSize), newStarts()
+	switch s.dialer.(type) {
+	case *command:
+		srv.pool, srv.starts = newPool(poolSize, poolSize), newStarts()
+	case *inProcess:
+		srv.pool = newPool(math.MaxInt32, maxIdleInProcess)
 	}
 	return srv
 }
@@ -235,14 +244,23 @@ func (s *server) acquire(ctx context.Context, caps []byte) (*session, error) {
 }
 
 func (s *server) release(sess *session) {
-	if s.pool != nil && sess.alive() {
-		s.pool.put(sess)
-		return
-	}
-	if s.pool != nil {
+	switch {
+	case s.pool == nil:
+		s.discard(sess)
+	case !sess.alive() || !s.keeps(sess):
 		s.pool.put(nil)
+		s.discard(sess)
+	case !s.pool.put(sess):
+		s.discard(sess)
 	}
-	s.discard(sess)
+}
+
+// keeps reports whether a session may serve another call. A server in this
+// process may remember things by session, if its protocol has any: then each
+// call gets its own.
+func (s *server) keeps(sess *session) bool {
+	_, ok := s.dialer.(*inProcess)
+	return !ok || sess.isStateless()
 }
 
 // discard closes a session in the background.
