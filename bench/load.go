@@ -48,6 +48,11 @@ func read(id, status string) operation {
 	return operation{Method: "tasks/get", Params: onTask(id), Want: fmt.Sprintf(`"status":%q`, status)}
 }
 
+// listFirst is the first page of a list of all tasks.
+func listFirst() operation {
+	return operation{Method: "tasks/list", Params: json.RawMessage("{}"), Want: taskID}
+}
+
 func onTask(id string) json.RawMessage { return fmt.Appendf(nil, `{"taskId":%q}`, id) }
 
 func runLoad(_ context.Context, r *role) error {
@@ -62,33 +67,19 @@ func runLoad(_ context.Context, r *role) error {
 	if err := r.out.Encode(struct{}{}); err != nil {
 		return err
 	}
-	l := load{session: session}
-	defer l.close()
-	return serve(r, l.make)
+	return serve(r, func(n loadRound) (sample, error) { return n.make(session) })
 }
 
-// load makes rounds on connections that it keeps.
-type load struct {
-	session *lean.Session
-	conns   []*lean.Conn
-}
-
-func (l *load) close() {
-	for _, c := range l.conns {
-		c.Close()
-	}
-}
-
-func (l *load) make(r loadRound) (sample, error) {
-	for len(l.conns) < r.Clients {
-		c, err := l.session.Dial()
+// make makes a round. Its connections are new, as servers close those that were
+// idle while others had their turns.
+func (r loadRound) make(session *lean.Session) (sample, error) {
+	idle := make(chan *lean.Conn, r.Clients)
+	for range r.Clients {
+		c, err := session.Dial()
 		if err != nil {
 			return sample{}, err
 		}
-		l.conns = append(l.conns, c)
-	}
-	idle := make(chan *lean.Conn, r.Clients)
-	for _, c := range l.conns[:r.Clients] {
+		defer c.Close()
 		idle <- c
 	}
 	return measure(r.round, func() (string, error) {

@@ -35,6 +35,7 @@ func comparisons() []comparison {
 	return []comparison{
 		{"create-result", "a task from its creation to its result in hand, beside the bare Temporal SDK", createResult},
 		{"get", "a read of a task, beside a bare Describe of its workflow", get},
+		{"in-memory", "tasks beside those of servers that only have them in memory, each server on one core", inMemory},
 	}
 }
 

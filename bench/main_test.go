@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/longhaul-mcp/longhaul/conformance/npm"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +24,12 @@ func TestMain(m *testing.M) {
 func TestRun(t *testing.T) {
 	for _, c := range comparisons() {
 		t.Run(c.name, func(t *testing.T) {
+			if c.name == "in-memory" {
+				npm.Need(t)
+				if runtime.NumCPU() < 2 {
+					t.Skip("skipped without a core for the load")
+				}
+			}
 			file := filepath.Join(t.TempDir(), "figures.json")
 			if err := run(t.Context(), []string{"-short", "-run", "^" + c.name + "$", "-json", file, "-logs", t.TempDir()}); err != nil {
 				t.Fatal(err)

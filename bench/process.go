@@ -64,8 +64,7 @@ func (s *stage) start(roleName string, request, reply any) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(s.self)
-	cmd.Env = append(os.Environ(), s.env(roleName)...)
+	cmd := s.command(s.env(roleName), s.self)
 	cmd.Stderr = log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -85,6 +84,16 @@ func (s *stage) start(roleName string, request, reply any) (*process, error) {
 	})
 	p := &process{roleName, cmd.Process.Pid, json.NewEncoder(stdin), json.NewDecoder(stdout)}
 	return p, p.ask(request, reply)
+}
+
+// command is a command with additional environment, on the stage's cores.
+func (s *stage) command(env []string, args ...string) *exec.Cmd {
+	if s.cores != "" {
+		args = append([]string{"taskset", "--cpu-list", s.cores}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	return cmd
 }
 
 // env is the environment of a role.
@@ -134,8 +143,7 @@ func (s *stage) startProgram(name string, env []string, command ...string) (pid 
 	if err != nil {
 		return 0, "", err
 	}
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd := s.command(env, command...)
 	cmd.Stderr = log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -86,6 +86,16 @@ func (s samples) quantile(q float64) time.Duration {
 	return all[min(int(q*float64(len(all))), len(all)-1)]
 }
 
+// tail is the median of the rounds' quantiles: unlike [samples.quantile] it does
+// not tell of the one round in which the machine was busy with something else.
+func (s samples) tail(q float64) time.Duration {
+	var tails []float64
+	for _, r := range s.rounds {
+		tails = append(tails, float64(samples{rounds: []sample{r}}.quantile(q)))
+	}
+	return time.Duration(median(tails))
+}
+
 // each is a total for each operation.
 func (s samples) each(total []time.Duration) time.Duration {
 	var sum time.Duration
@@ -102,5 +112,7 @@ func median(values []float64) float64 {
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }

@@ -56,6 +56,9 @@ type stage struct {
 	short   bool
 	figures figures
 	closers []func()
+	// cores are those that what is started from now on has, as taskset names
+	// them; "" are all. Temporal always has all.
+	cores string
 }
 
 func (s *stage) onClose(f func()) { s.closers = append(s.closers, f) }
