@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
 
 	"github.com/longhaul-mcp/longhaul/task"
 )
@@ -25,6 +26,9 @@ const (
 type cursor struct {
 	// Temporal is the page token of Temporal's list.
 	Temporal []byte `json:"t"`
+	// Started is when at the latest what follows has started; nil if it may have
+	// at any time.
+	Started *time.Time `json:"s,omitempty"`
 	// Merged are the tasks that were added to the first page by hand and are
 	// not shown again.
 	Merged []string `json:"m,omitempty"`
@@ -48,9 +52,13 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 		}
 	}
 	owner := r.Owner.Hash()
-	infos, next, err := e.visible(ctx, fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND (ExecutionStatus = 'Running' OR %s > '%s' AND ExecutionStatus != 'ContinuedAsNew')",
+	query := fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND (ExecutionStatus = 'Running' OR %s > '%s' AND ExecutionStatus != 'ContinuedAsNew')",
 		task.WorkflowTask, task.SearchOwner, owner,
-		task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano)), size, at.Temporal)
+		task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano))
+	if at.Started != nil {
+		query += fmt.Sprintf(" AND StartTime <= '%s'", at.Started.UTC().Format(time.RFC3339Nano))
+	}
+	infos, next, err := e.visible(ctx, query, size, at.Temporal)
 	var invalid *serviceerror.InvalidArgument
 	switch {
 	case r.Token != nil && errors.As(err, &invalid):
@@ -90,6 +98,7 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 	}
 	if len(next) > 0 {
 		at.Temporal = next
+		at.Started = startedAfter(infos)
 		if page.Next, err = json.Marshal(at); err != nil {
 			return nil, fmt.Errorf("engine: %w", err)
 		}
@@ -119,4 +128,22 @@ func (e *Engine) unlisted(ctx context.Context, owner task.Owner, listed map[stri
 		tasks = append(tasks, r.task())
 	}
 	return tasks, nil
+}
+
+// clockSkew is how far the clocks of Temporal's own servers may be apart.
+const clockSkew = time.Second
+
+// startedAfter is when at the latest everything has started that Temporal lists
+// after these workflows. Behind an ended one come those that ended before it,
+// and so started before that.
+//
+// It changes nothing of a page. But Temporal finds a page in an SQL database by
+// going through all that are before it, and this tells it about most of them
+// from the index alone.
+func startedAfter(infos []*workflowpb.WorkflowExecutionInfo) *time.Time {
+	if len(infos) == 0 || infos[len(infos)-1].GetCloseTime() == nil {
+		return nil
+	}
+	started := infos[len(infos)-1].GetCloseTime().AsTime().Add(clockSkew)
+	return &started
 }

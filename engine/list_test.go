@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"go.temporal.io/api/workflowservice/v1"
@@ -41,32 +43,38 @@ func TestList(t *testing.T) {
 		for range n {
 			want[f.create(func(r *task.CreateRequest) { r.Owner = ref.Owner }).ID] = true
 		}
-		var token []byte
-		got := map[string]bool{}
-		for pages := 1; ; pages++ {
-			page, err := f.List(t.Context(), task.ListRequest{Owner: ref.Owner, PageSize: 5, Token: token})
-			if err != nil {
-				t.Fatal(err)
+		for _, listed := range f.pages(ref.Owner, 5) {
+			if listed.Status != task.StatusWorking || listed.Tool != "deploy" {
+				t.Errorf("listed %+v", listed)
 			}
-			for _, listed := range page.Tasks {
-				if got[listed.ID] {
-					t.Errorf("%s is listed twice", listed.ID)
-				}
-				got[listed.ID] = true
-				if listed.Status != task.StatusWorking || listed.Tool != "deploy" {
-					t.Errorf("listed %+v", listed)
-				}
-			}
-			if token = page.Next; token == nil {
-				break
-			}
-			if pages > n {
-				t.Fatal("there is no last page")
-			}
+			delete(want, listed.ID)
 		}
 		for id := range want {
-			if !got[id] {
-				t.Errorf("%s is not listed", id)
+			t.Errorf("%s is not listed", id)
+		}
+	})
+
+	// Each page is looked for among what started before the page before ended.
+	t.Run("pages through ended tasks, the last to end being the first to start", func(t *testing.T) {
+		f := setup(t)
+		owner := task.Owner("list-ended")
+		var refs []task.Ref
+		for range 12 {
+			refs = append(refs, f.create(func(r *task.CreateRequest) { r.Owner = owner }))
+		}
+		for _, ref := range slices.Backward(refs) {
+			if err := f.client.TerminateWorkflow(t.Context(), ref.ID, "", "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.awaitVisible(len(refs), fmt.Sprintf("%s = '%s' AND ExecutionStatus = 'Terminated'", task.SearchOwner, owner.Hash()))
+		listed := setup(t).pages(owner, 5) // by a process that has created none of them
+		if len(listed) != len(refs) {
+			t.Fatalf("%d tasks are listed, of %d", len(listed), len(refs))
+		}
+		for i, ref := range refs {
+			if listed[i].ID != ref.ID {
+				t.Errorf("at %d is %s, not %s", i, listed[i].ID, ref.ID)
 			}
 		}
 	})
@@ -78,4 +86,26 @@ func TestList(t *testing.T) {
 			wantError(t, err, task.ErrBadCursor)
 		}
 	})
+}
+
+// pages are the owner's tasks as they are listed, page by page, each once.
+func (f *fixture) pages(owner task.Owner, size int) []*task.Task {
+	f.t.Helper()
+	var listed []*task.Task
+	var token []byte
+	for {
+		page, err := f.List(f.t.Context(), task.ListRequest{Owner: owner, PageSize: size, Token: token})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		for _, t := range page.Tasks {
+			if find(listed, t.ID) != nil {
+				f.t.Fatalf("%s is listed twice", t.ID)
+			}
+			listed = append(listed, t)
+		}
+		if token = page.Next; token == nil {
+			return listed
+		}
+	}
 }
