@@ -91,23 +91,23 @@ func get(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	reads := func(id, status string) func(round) (sample, error) {
-		return func(r round) (out sample, err error) {
-			return out, load.ask(loadRound{r, read(id, status)}, &out)
-		}
+	reads := func(name, id, status string) side {
+		return side{name: name, temporal: temporal.pid, pid: api, round: rounds(load, func(r round) loadRound {
+			return loadRound{r, read(id, status)}
+		})}
 	}
 	sides := []side{
-		{name: "bare Describe", pid: bare.pid, round: func(r round) (out sample, err error) { return out, bare.ask(r, &out) }},
-		{name: "cold", pid: api, round: reads(cold, "working")},
-		{name: "hot", pid: api, round: reads(hot, "working")},
-		{name: "closed", pid: api, round: reads(closed, "completed")},
+		{name: "bare Describe", temporal: temporal.pid, pid: bare.pid, round: rounds(bare, func(r round) round { return r })},
+		reads("cold", cold, "working"),
+		reads("hot", hot, "working"),
+		reads("closed", closed, "completed"),
 	}
-	rounds, operations := 7, 1500
+	n, operations := 7, 1500
 	if s.short {
-		rounds, operations = 1, 100
+		n, operations = 1, 100
 	}
 	for _, clients := range []int{1, 8, 64} {
-		if err := turns(temporal.pid, sides, rounds, round{clients, operations}); err != nil {
+		if err := turns(sides, n, round{clients, operations}); err != nil {
 			return err
 		}
 		add := func(what string, value float64, unit string, t *target) {

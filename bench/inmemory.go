@@ -92,7 +92,7 @@ func inMemory(ctx context.Context, s *stage) error {
 		}
 		have = n
 		if err := s.compare(rivals, fmt.Sprintf("list of %d", n), rounds, func(*rival) (operation, round) {
-			return listFirst(), round{8, operations}
+			return listed(""), round{8, operations}
 		}); err != nil {
 			return err
 		}

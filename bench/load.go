@@ -48,9 +48,13 @@ func read(id, status string) operation {
 	return operation{Method: "tasks/get", Params: onTask(id), Want: fmt.Sprintf(`"status":%q`, status)}
 }
 
-// listFirst is the first page of a list of all tasks.
-func listFirst() operation {
-	return operation{Method: "tasks/list", Params: json.RawMessage("{}"), Want: taskID}
+// listed is a page of the list of tasks; no cursor is the first one.
+func listed(cursor string) operation {
+	o := operation{Method: "tasks/list", Params: json.RawMessage("{}"), Want: taskID}
+	if cursor != "" {
+		o.Params = fmt.Appendf(nil, `{"cursor":%q}`, cursor)
+	}
+	return o
 }
 
 func onTask(id string) json.RawMessage { return fmt.Appendf(nil, `{"taskId":%q}`, id) }

@@ -102,6 +102,7 @@ func (s *stage) startCommand(t *temporal, command string, args ...string) (pid i
 const (
 	toolNothing = "nothing" // does nothing
 	toolWait    = "wait"    // waits until it is cancelled
+	toolEnd     = "end"     // ends after a while, and says when
 )
 
 func benchTools() *mcp.Server {
@@ -115,6 +116,14 @@ func benchTools() *mcp.Server {
 	add(toolWait, func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
+	})
+	add(toolEnd, func(ctx context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		var in endInput
+		if err := json.Unmarshal(r.Params.Arguments, &in); err != nil {
+			return nil, err
+		}
+		at, err := endAfter(ctx, in.After)
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: at}}}, err
 	})
 	return s
 }

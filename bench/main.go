@@ -35,6 +35,8 @@ func comparisons() []comparison {
 	return []comparison{
 		{"create-result", "a task from its creation to its result in hand, beside the bare Temporal SDK", createResult},
 		{"get", "a read of a task, beside a bare Describe of its workflow", get},
+		{"finish", "from the end of a tool to those who wait for it, beside the bare Temporal SDK", finish},
+		{"list", "pages of the list of tasks, with few and with many stored", list},
 		{"in-memory", "tasks beside those of servers that only have them in memory, each server on one core", inMemory},
 	}
 }
@@ -42,11 +44,13 @@ func comparisons() []comparison {
 // roles are what the processes of a measurement do.
 func roles() map[string]func(context.Context, *role) error {
 	return map[string]func(context.Context, *role) error{
-		roleBare:     runBare,
-		roleLonghaul: runLonghaul,
-		roleProgram:  runProgram,
-		roleLoad:     runLoad,
-		roleDescribe: runDescribe,
+		roleBare:       runBare,
+		roleLonghaul:   runLonghaul,
+		roleProgram:    runProgram,
+		roleLoad:       runLoad,
+		roleDescribe:   runDescribe,
+		roleBareWaiter: runBareWaiter,
+		roleWaiter:     runWaiter,
 	}
 }
 

@@ -22,6 +22,16 @@ type sample struct {
 
 // measure makes a round of operations.
 func measure(r round, operation func() (id string, err error)) (sample, error) {
+	return measureLatency(r, func() (id string, latency time.Duration, err error) {
+		from := time.Now()
+		id, err = operation()
+		return id, time.Since(from), err
+	})
+}
+
+// measureLatency makes a round of operations that say themselves how long what
+// matters of them took.
+func measureLatency(r round, operation func() (id string, latency time.Duration, err error)) (sample, error) {
 	var (
 		left   atomic.Int64
 		failed atomic.Pointer[error]
@@ -34,13 +44,12 @@ func measure(r round, operation func() (id string, err error)) (sample, error) {
 	for i := range latencies {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 && failed.Load() == nil {
-				from := time.Now()
-				id, err := operation()
+				id, latency, err := operation()
 				if err != nil {
 					failed.Store(&err)
 					return
 				}
-				latencies[i] = append(latencies[i], time.Since(from))
+				latencies[i] = append(latencies[i], latency)
 				lastID.Store(&id)
 			}
 		})

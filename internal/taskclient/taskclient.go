@@ -58,6 +58,9 @@ func ConnectAnswering(ctx context.Context, url string, answers map[string]Answer
 	return c, nil
 }
 
+// Close closes the client's idle connections. A session has no end of its own.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Create calls a tool as a task and returns the task's ID.
 func (c *Client) Create(ctx context.Context, tool string, arguments any) (id string, err error) {
 	var created struct{ Task struct{ TaskID string } }
