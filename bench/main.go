@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 	file := flags.String("json", "", "`file` for the figures, as a list of {name, value, unit, target, met}")
 	which := flags.String("run", "", "make only the comparisons whose names match this `regexp`")
 	short := flags.Bool("short", false, "fewer and shorter rounds: to try whether it works, not for figures")
-	logs := flags.String("logs", "", "`directory` for what the processes log (default: a temporary one)")
+	logs := flags.String("logs", "", "`directory` for what the processes log (default: a temporary one, kept if a comparison fails)")
 	profiles := flags.String("profile", "", "`directory` for CPU profiles of all processes but Temporal's")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), "Compares Longhaul with others, side by side.\n\nComparisons:\n")
@@ -116,6 +116,9 @@ func run(ctx context.Context, args []string) error {
 		s.figures.print(os.Stdout)
 		fmt.Printf("(%.0f s)\n", time.Since(begun).Seconds())
 		all = append(all, s.figures...)
+	}
+	if *logs == "" {
+		_ = os.RemoveAll(tools.logs)
 	}
 	all.summarize(os.Stdout)
 	if *file == "" {

@@ -28,7 +28,11 @@ func newTools(ctx context.Context, logs, profiles string) (*tools, error) {
 		return nil, err
 	}
 	if t.logs == "" {
-		t.logs = filepath.Join(t.dir, "logs")
+		// Not in dir: they are wanted when something has failed.
+		if t.logs, err = os.MkdirTemp("", "longhaul-bench-logs-*"); err != nil {
+			t.close()
+			return nil, err
+		}
 	}
 	for _, dir := range []string{t.logs, t.profiles} {
 		if dir == "" {
