@@ -98,8 +98,10 @@ type Options struct {
 	// Grace is how long an expired task remains readable. Default 5 minutes.
 	Grace time.Duration
 	// MaxWatches bounds the tasks followed by long poll at the same time, of
-	// which Temporal serves 1,200 for a namespace. Tasks beyond it are polled
-	// about once a second. Default 500.
+	// which each of Temporal's frontends serves 1,200 for a namespace, for all
+	// engines together (its setting frontend.namespaceCount). Tasks beyond either
+	// number are polled: once a second each, or a hundred a second in all. Default
+	// 1,000.
 	MaxWatches int
 	// Logger gets what no caller is told. Default: nothing is logged.
 	Logger *slog.Logger
@@ -136,7 +138,7 @@ func (o Options) withDefaults() Options {
 		o.Grace = 5 * time.Minute
 	}
 	if o.MaxWatches == 0 {
-		o.MaxWatches = 500
+		o.MaxWatches = 1000
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

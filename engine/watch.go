@@ -27,8 +27,8 @@ import (
 // as such; they only say when to Describe again, which is right by itself, so
 // that a poll that breaks or skips something loses nothing. Progress is not in
 // the history; for waiters that want it the task is described once a second.
-// So is a task for which there is no long poll: Temporal serves a limited
-// number of them, and a poll beyond it would silently never return.
+// So is a task for which there is no long poll, as Temporal serves a limited
+// number of them: once a second, or less often if there are many such tasks.
 //
 // A poll returns at every event, and most calls are over after a few of them.
 // So a task that this process has only just created is first waited for by a
@@ -44,8 +44,11 @@ const (
 	maxQuiet   = time.Second
 	quietShare = 25 * time.Millisecond
 	// refreshEvery is how often a task is described that is not followed by
-	// long poll, or whose progress somebody wants.
+	// long poll, or whose progress somebody wants. Those that are not followed
+	// share what this process may ask of Temporal: when there are many of them it
+	// is refreshShare for each.
 	refreshEvery = time.Second
+	refreshShare = 10 * time.Millisecond
 	// pollTimeout bounds one long poll; Temporal itself returns after 20 s.
 	pollTimeout = time.Minute
 )
@@ -281,6 +284,14 @@ func (h *hub) takePoll() bool {
 	return true
 }
 
+// turn is how often a task that is not followed is looked at, and how often a
+// long poll for it is tried for.
+func (h *hub) turn() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(refreshEvery, time.Duration(len(h.watches)-h.polls)*refreshShare)
+}
+
 func (h *hub) releasePoll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -311,6 +322,7 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 		})
 	}
 	follow()
+	looked := time.Now()
 	for {
 		var outcome *task.Outcome
 		select {
@@ -322,10 +334,15 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 		case outcome = <-followed:
 			followed = nil
 		case <-tick.C:
-			if followed != nil && !h.wantsProgress(w) {
+			progress := h.wantsProgress(w)
+			if !progress && (followed != nil || time.Since(looked) < h.turn()) {
 				continue
 			}
+			looked = time.Now()
 			follow()
+			if !progress && followed != nil {
+				continue // it begins with a look
+			}
 		}
 		if h.refresh(ctx, w, outcome) {
 			return
