@@ -59,6 +59,15 @@ func (f *flags) addGrace(cmd *cobra.Command) {
 	addDuration(cmd, &f.Grace, "grace", "time for which an expired task can still be read", "5m")
 }
 
+// addInt declares a flag that may be left open. Its usage tells what that means,
+// unless the program's author has chosen.
+func addInt(cmd *cobra.Command, n *int, name, usage string, none int) {
+	if *n == 0 {
+		usage += fmt.Sprintf(" (default: %d)", none)
+	}
+	cmd.Flags().IntVar(n, name, *n, usage)
+}
+
 // addDuration declares a flag that may be left open. Its usage tells what that
 // means, unless the program's author has chosen.
 func addDuration(cmd *cobra.Command, d *time.Duration, name, usage, none string) {
@@ -111,6 +120,8 @@ func (f *flags) addClaims(cmd *cobra.Command) {
 func (f *flags) addWorker(cmd *cobra.Command) {
 	addDuration(cmd, &f.SweepInterval, "sweep-interval", "time between two looks for expired tasks to delete, by one worker for all of the task queue", "5m")
 	cmd.Flags().DurationVar(&f.StopTimeout, "stop-timeout", f.StopTimeout, "time that running calls which may not be repeated have to end when the process stops")
+	addInt(cmd, &f.MaxRounds, "max-rounds", "calls of tools that are run at once", 1000)
+	addInt(cmd, &f.CachedWorkflows, "cached-workflows", "open tasks whose workflows are kept in memory, some 80 KB each; what happens to another costs a request more", 1000)
 }
 
 func (f *flags) addLogging(cmd *cobra.Command) {

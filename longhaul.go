@@ -142,6 +142,12 @@ type Options struct {
 	// StopTimeout is how long running rounds that may not be repeated have to
 	// end when a worker stops. Default 30 s.
 	StopTimeout time.Duration
+	// MaxRounds bounds the calls of tools that a worker runs at once. Default 1000.
+	MaxRounds int
+	// CachedWorkflows bounds the open tasks whose workflows a worker keeps in
+	// memory, those of which something was heard last: see
+	// [worker.Options.CachedWorkflows]. Default 1000.
+	CachedWorkflows int
 
 	// Logger defaults to [slog.Default]. In a program of [Run] it takes the place
 	// of the flags --log-level and --log-format.

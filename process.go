@@ -215,19 +215,21 @@ func (p *Process) startWorker(ctx context.Context, o Options, c client.Client, s
 		return err
 	}
 	options := worker.Options{
-		Client:        c,
-		Upstream:      set,
-		Functions:     o.functions(),
-		Register:      o.RegisterSteps,
-		Claims:        p.claims,
-		Sweep:         operator.Sweep,
-		SweepInterval: o.SweepInterval,
-		Grace:         o.Grace,
-		TaskQueue:     o.TaskQueue,
-		Identity:      identity,
-		StopTimeout:   o.StopTimeout,
-		OnFatal:       func(err error) { p.fail(fmt.Errorf("worker: %w", err)) },
-		Logger:        o.Logger,
+		Client:          c,
+		Upstream:        set,
+		Functions:       o.functions(),
+		Register:        o.RegisterSteps,
+		Claims:          p.claims,
+		Sweep:           operator.Sweep,
+		SweepInterval:   o.SweepInterval,
+		Grace:           o.Grace,
+		TaskQueue:       o.TaskQueue,
+		Identity:        identity,
+		StopTimeout:     o.StopTimeout,
+		MaxRounds:       o.MaxRounds,
+		CachedWorkflows: o.CachedWorkflows,
+		OnFatal:         func(err error) { p.fail(fmt.Errorf("worker: %w", err)) },
+		Logger:          o.Logger,
 	}
 	return p.awaitTemporal(ctx, func() error {
 		// One that could not start cannot be started again.

@@ -43,6 +43,12 @@ type Options struct {
 	StopTimeout time.Duration
 	// MaxRounds bounds the rounds run at once. Default 1000.
 	MaxRounds int
+	// CachedWorkflows bounds the open workflows that are kept in memory, some 80 KB
+	// each: those of which something was heard last. When something happens to
+	// another, its history is read and replayed first. All workers of a process
+	// share them; what the first was made with holds. Default 1000, as many as
+	// MaxRounds.
+	CachedWorkflows int
 	// OnFatal is called when the worker can no longer poll.
 	OnFatal func(error)
 	Logger  *slog.Logger
@@ -57,6 +63,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxRounds == 0 {
 		o.MaxRounds = 1000
+	}
+	if o.CachedWorkflows == 0 {
+		o.CachedWorkflows = 1000
 	}
 	if o.SweepInterval == 0 {
 		o.SweepInterval = 5 * time.Minute
@@ -79,6 +88,7 @@ type Worker struct {
 // New makes a worker; nothing is polled before [Worker.Start].
 func New(o Options) *Worker {
 	o = o.withDefaults()
+	sdk.SetStickyWorkflowCacheSize(o.CachedWorkflows)
 	w := sdk.New(o.Client, o.TaskQueue, sdk.Options{
 		Identity:                           o.Identity,
 		WorkerStopTimeout:                  o.StopTimeout,
