@@ -103,6 +103,7 @@ const (
 	toolNothing = "nothing" // does nothing
 	toolWait    = "wait"    // waits until it is cancelled
 	toolEnd     = "end"     // ends after a while, and says when
+	toolAsk     = "ask"     // asks whether its caller is sure
 )
 
 func benchTools() *mcp.Server {
@@ -124,6 +125,12 @@ func benchTools() *mcp.Server {
 		}
 		at, err := endAfter(ctx, in.After)
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: at}}}, err
+	})
+	add(toolAsk, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return &mcp.CallToolResult{InputRequests: mcp.InputRequestMap{"sure": &mcp.ElicitParams{
+			Mode: "form", Message: "Sure?",
+			RequestedSchema: json.RawMessage(`{"type":"object","properties":{"sure":{"type":"boolean"}}}`),
+		}}}, nil
 	})
 	return s
 }

@@ -38,6 +38,8 @@ func comparisons() []comparison {
 		{"finish", "from the end of a tool to those who wait for it, beside the bare Temporal SDK", finish},
 		{"list", "pages of the list of tasks, with few and with many stored", list},
 		{"in-memory", "tasks beside those of servers that only have them in memory, each server on one core", inMemory},
+		{"open", "10,000 open tasks, 1,000 of them watched: what they take of api, worker and Temporal", openTasks},
+		{"growth", "a task where 1,000, 10,000 and 100,000 are stored; to store them takes half an hour", growth},
 	}
 }
 
@@ -51,6 +53,7 @@ func roles() map[string]func(context.Context, *role) error {
 		roleDescribe:   runDescribe,
 		roleBareWaiter: runBareWaiter,
 		roleWaiter:     runWaiter,
+		roleOwner:      runOwner,
 	}
 }
 

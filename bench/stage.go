@@ -88,7 +88,7 @@ func (s *stage) startTemporal() (*temporal, error) {
 		return nil, err
 	}
 	s.onClose(server.Stop)
-	return &temporal{server.Addr, server.PID()}, nil
+	return &temporal{server.Addr, server.PID(), dir}, nil
 }
 
 // log is the file that a process of this stage logs to.
@@ -103,6 +103,7 @@ func (s *stage) log(process string) (*os.File, error) {
 
 // temporal is a running Temporal server.
 type temporal struct {
-	addr string
-	pid  int
+	addr     string
+	pid      int
+	database string // its directory
 }

@@ -35,15 +35,15 @@ func (c *Client) Listen(ctx context.Context) (*Stream, error) {
 	return open(c.http.Do(req))
 }
 
-// Subscribe opens a subscription of a client of 2026-07-28 to the statuses of a
-// task. What comes first on it is the acknowledgement, and then the task's
-// current state.
-func Subscribe(ctx context.Context, url, taskID string) (*Stream, error) {
+// Subscribe opens a subscription of a client of 2026-07-28 to the statuses of
+// tasks. What comes first on it is the acknowledgement, and then the current
+// state of each.
+func Subscribe(ctx context.Context, url string, taskIDs ...string) (*Stream, error) {
 	const method = "subscriptions/listen"
 	const protocol = "2026-07-28"
 	type object = map[string]any
 	body, err := json.Marshal(object{"jsonrpc": "2.0", "id": 1, "method": method, "params": object{
-		"notifications": object{"taskIds": []string{taskID}},
+		"notifications": object{"taskIds": taskIDs},
 		"_meta": object{
 			"io.modelcontextprotocol/protocolVersion":    protocol,
 			"io.modelcontextprotocol/clientInfo":         object{"name": "taskclient", "version": "1"},
