@@ -34,54 +34,48 @@ func createResult(ctx context.Context, s *stage) error {
 		return err
 	}
 
-	sides := []struct {
-		name  string
-		pid   int
-		round func(round) (sample, error)
-		all   samples
-	}{
-		{name: "bare", pid: bare.pid, round: func(r round) (out sample, err error) {
-			return out, bare.ask(r, &out)
-		}},
-		{name: "longhaul", pid: longhaul.pid, round: func(r round) (out sample, err error) {
-			return out, load.ask(loadRound{r, createAndResult()}, &out)
-		}},
+	on := func(workflow string) func(round) bareRound {
+		return func(r round) bareRound { return bareRound{r, workflow} }
 	}
-	rounds, operations := 7, 400
+	sides := []side{
+		{name: "bare", temporal: temporal.pid, pid: bare.pid, round: rounds(bare, on(workflowActivity))},
+		{name: "longhaul", temporal: temporal.pid, pid: longhaul.pid, round: rounds(load, func(r round) loadRound {
+			return loadRound{r, createAndResult()}
+		})},
+		// What Longhaul does without, see docs/performance.md.
+		{name: "bare local activity", temporal: temporal.pid, pid: bare.pid, round: rounds(bare, on(workflowLocalActivity))},
+	}
+	turnsEach, operations := 7, 400
 	if s.short {
-		rounds, operations = 1, 100
+		turnsEach, operations = 1, 100
 	}
+	// Before the rest, so that as little as possible is under way.
+	b, l, err := requestsEach(bare, longhaul, load)
+	if err != nil {
+		return err
+	}
+	s.figures.add("create-result/bare requests", b, "requests/task", nil)
+	s.figures.add("create-result/longhaul requests", l, "requests/task", nil)
 	var history []float64
 	for _, clients := range []int{1, 8, 64} {
-		for i := range sides {
-			sides[i].all = samples{}
-			if _, err := sides[i].round(round{clients, operations / 4}); err != nil { // to warm up
-				return err
-			}
+		if err := turns(sides, turnsEach, round{clients, operations}); err != nil {
+			return err
 		}
-		for range rounds {
-			for i := range sides {
-				side := &sides[i]
-				one, err := measureUse(temporal.pid, side.pid, func() (sample, error) { return side.round(round{clients, operations}) })
-				if err != nil {
-					return err
-				}
-				side.all.add(one)
-			}
-			last := sides[1].all.rounds[len(sides[1].all.rounds)-1].LastID
-			events, err := historyEvents(ctx, temporal.addr, last)
+		b, l, local := sides[0].all, sides[1].all, sides[2].all
+		for _, r := range l.rounds {
+			events, err := historyEvents(ctx, temporal.addr, r.LastID)
 			if err != nil {
 				return err
 			}
 			history = append(history, float64(events))
 		}
-		b, l := sides[0].all, sides[1].all
 		add := func(what string, value float64, unit string, t *target) {
 			s.figures.add(fmt.Sprintf("create-result/%d/%s", clients, what), value, unit, t)
 		}
 		add("throughput of bare", l.throughput()/b.throughput(), "×", atLeast(0.9))
 		add("p50 of bare", ratio(l.quantile(0.5), b.quantile(0.5)), "×", atMost(1.15))
 		add("own CPU of bare", ratio(l.each(l.spent), b.each(b.spent)), "×", atMost(1.5))
+		add("local activity, throughput of bare", local.throughput()/b.throughput(), "×", nil)
 		for _, side := range sides {
 			add(side.name+" throughput", side.all.throughput(), "tasks/s", nil)
 			add(side.name+" p50", millis(side.all.quantile(0.5)), "ms", nil)
@@ -92,6 +86,30 @@ func createResult(ctx context.Context, s *stage) error {
 	}
 	s.figures.add("create-result/history", median(history), "events", atMost(maxEvents))
 	return nil
+}
+
+// requestsEach is how many requests a workflow and a task make to Temporal,
+// besides the polls of the workers.
+func requestsEach(bare, longhaul, load *process) (b, l float64, err error) {
+	r := round{Clients: 1, Operations: 50}
+	var before, after bareSample
+	for _, reply := range []*bareSample{&before, &after} {
+		if err := bare.ask(bareRound{r, workflowActivity}, reply); err != nil {
+			return 0, 0, err
+		}
+	}
+	var from, to int64
+	if err := longhaul.ask(struct{}{}, &from); err != nil {
+		return 0, 0, err
+	}
+	if err := load.ask(loadRound{r, createAndResult()}, nil); err != nil {
+		return 0, 0, err
+	}
+	if err := longhaul.ask(struct{}{}, &to); err != nil {
+		return 0, 0, err
+	}
+	n := float64(r.Operations)
+	return float64(after.Requests-before.Requests) / n, float64(to-from) / n, nil
 }
 
 // used is a round and what it took of two processes.

@@ -142,7 +142,7 @@ func runBareWaiter(ctx context.Context, r *role) error {
 	defer stop()
 	return serveWaits(r, map[string]func() (string, time.Duration, error){
 		wayGet: func() (string, time.Duration, error) {
-			run, err := at.executeBare(ctx, c, shaken(untilWaiting).String())
+			run, err := at.execute(ctx, c, workflowActivity, shaken(untilWaiting).String())
 			if err != nil {
 				return "", 0, err
 			}
@@ -154,7 +154,7 @@ func runBareWaiter(ctx context.Context, r *role) error {
 			return run.GetID(), latency, err
 		},
 		wayHistory: func() (string, time.Duration, error) {
-			run, err := at.executeBare(ctx, c, shaken(untilWaiting).String())
+			run, err := at.execute(ctx, c, workflowActivity, shaken(untilWaiting).String())
 			if err != nil {
 				return "", 0, err
 			}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,7 +20,8 @@ import (
 )
 
 // roleLonghaul is Longhaul in one process, as dev puts it together, but for the
-// Temporal, which is the one that the other side uses too.
+// Temporal, which is the one that the other side uses too. Its replies after the
+// first say how many requests Temporal has had so far.
 const roleLonghaul = "longhaul"
 
 // served is where a process that was started can be reached.
@@ -32,7 +32,8 @@ func runLonghaul(ctx context.Context, r *role) error {
 	if err := r.in.Decode(&at); err != nil {
 		return err
 	}
-	c, err := at.dial(ctx)
+	var count requests
+	c, err := at.dial(ctx, count.intercept)
 	if err != nil {
 		return err
 	}
@@ -71,10 +72,7 @@ func runLonghaul(ctx context.Context, r *role) error {
 	if err := r.out.Encode(served{"http://" + l.Addr().String() + "/mcp"}); err != nil {
 		return err
 	}
-	if err := r.in.Decode(&struct{}{}); err != io.EOF {
-		return fmt.Errorf("another request, or %w", err)
-	}
-	return nil
+	return serve(r, func(struct{}) (int64, error) { return count.n.Load(), nil })
 }
 
 // roleProgram is the program of Longhaul with the tools of the measurements: its

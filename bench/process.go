@@ -55,6 +55,7 @@ type process struct {
 	pid  int
 	in   *json.Encoder
 	out  *json.Decoder
+	log  string // the file
 }
 
 // start starts a process in a role, hands it its first request and decodes its
@@ -82,7 +83,7 @@ func (s *stage) start(roleName string, request, reply any) (*process, error) {
 		_, _ = io.Copy(io.Discard, stdout)
 		_ = cmd.Wait()
 	})
-	p := &process{roleName, cmd.Process.Pid, json.NewEncoder(stdin), json.NewDecoder(stdout)}
+	p := &process{roleName, cmd.Process.Pid, json.NewEncoder(stdin), json.NewDecoder(stdout), log.Name()}
 	return p, p.ask(request, reply)
 }
 
@@ -110,9 +111,19 @@ func (p *process) ask(request, reply any) error {
 		reply = &struct{}{}
 	}
 	if err := p.out.Decode(reply); err != nil {
-		return fmt.Errorf("%s has not replied: %w", p.name, err)
+		return fmt.Errorf("%s has not replied: %w; %s", p.name, err, lastLine(p.log))
 	}
 	return nil
+}
+
+// lastLine is what a process that ended has said last.
+func lastLine(log string) string {
+	said, err := os.ReadFile(log)
+	if err != nil {
+		return err.Error()
+	}
+	said = bytes.TrimSpace(said)
+	return string(said[bytes.LastIndexByte(said, '\n')+1:])
 }
 
 // serve answers the requests that follow with what do returns, until they end.
