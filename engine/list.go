@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
@@ -20,6 +21,8 @@ const (
 	// maxMerged bounds the new tasks that are added to a first page, each of
 	// which costs a read.
 	maxMerged = 100
+	// fewNew tasks are read one by one, however many of them are listed already.
+	fewNew = 10
 )
 
 // cursor is where a page starts.
@@ -52,6 +55,13 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 		}
 	}
 	owner := r.Owner.Hash()
+	var created []string
+	if r.Token == nil {
+		var err error
+		if created, err = e.invisible(ctx, owner); err != nil {
+			return nil, err
+		}
+	}
 	query := fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND (ExecutionStatus = 'Running' OR %s > '%s' AND ExecutionStatus != 'ContinuedAsNew')",
 		task.WorkflowTask, task.SearchOwner, owner,
 		task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano))
@@ -87,7 +97,8 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 		page.Tasks = append(page.Tasks, t.task())
 	}
 	if r.Token == nil {
-		merged, err := e.unlisted(ctx, r.Owner, listed)
+		created = slices.DeleteFunc(created, func(id string) bool { return listed[id] })
+		merged, err := e.readAll(ctx, r.Owner, created)
 		if err != nil {
 			return nil, err
 		}
@@ -106,15 +117,30 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 	return page, nil
 }
 
-// unlisted reads the owner's newest tasks created by this process that are not
-// among the listed ones, the newest first.
-func (e *Engine) unlisted(ctx context.Context, owner task.Owner, listed map[string]bool) ([]*task.Task, error) {
-	hash := owner.Hash()
-	created := e.created.newest(maxMerged, func(id string, c creation) bool {
-		return c.ownerHash == hash && !c.held && !listed[id]
+// invisible are the owner's newest tasks created by this process, the newest
+// first, less those that Temporal can list. It may have become able to since.
+func (e *Engine) invisible(ctx context.Context, ownerHash string) ([]string, error) {
+	created := e.created.newest(maxMerged, func(_ string, c creation) bool {
+		return c.ownerHash == ownerHash && !c.held
 	})
+	if len(created) <= fewNew {
+		return created, nil
+	}
+	infos, _, err := e.visible(ctx, fmt.Sprintf("WorkflowId IN ('%s')", strings.Join(created, "', '")), len(created), nil)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	visible := make(map[string]bool, len(infos))
+	for _, info := range infos {
+		visible[info.GetExecution().GetWorkflowId()] = true
+	}
+	return slices.DeleteFunc(created, func(id string) bool { return visible[id] }), nil
+}
+
+// readAll reads those of the owner's tasks that there are.
+func (e *Engine) readAll(ctx context.Context, owner task.Owner, ids []string) ([]*task.Task, error) {
 	var tasks []*task.Task
-	for _, id := range created {
+	for _, id := range ids {
 		r, err := e.describeOwned(ctx, task.Ref{ID: id, Owner: owner})
 		switch {
 		case errors.Is(err, task.ErrNotFound), errors.Is(err, task.ErrExpired):

@@ -54,6 +54,24 @@ func TestList(t *testing.T) {
 		}
 	})
 
+	t.Run("reads no task by itself that Temporal lists", func(t *testing.T) {
+		f := setup(t)
+		owner := task.Owner("list-many-new")
+		const n = 30
+		for range n {
+			f.create(func(r *task.CreateRequest) { r.Owner = owner })
+		}
+		f.awaitVisible(n, fmt.Sprintf("%s = '%s'", task.SearchOwner, owner.Hash()))
+		before := f.polls.requests()
+		page, err := f.List(t.Context(), task.ListRequest{Owner: owner, PageSize: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.polls.requests() - before; len(page.Tasks) != 5 || got != 2 {
+			t.Errorf("%d tasks by %d requests", len(page.Tasks), got)
+		}
+	})
+
 	// Each page is looked for among what started before the page before ended.
 	t.Run("pages through ended tasks, the last to end being the first to start", func(t *testing.T) {
 		f := setup(t)
