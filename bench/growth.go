@@ -17,10 +17,10 @@ const maxGrowth = 1.2
 // it with that would be stored as tasks are.
 const fillers = 32
 
-// growth measures what a task costs where many tasks are stored: as many
-// Temporals, each with a database of another size, with Longhaul in one process
-// and a generator of load. They take turns.
-func growth(_ context.Context, s *stage) error {
+// growth measures what a task costs where many tasks are stored, and then a page
+// of their list: as many Temporals, each with a database of another size, with
+// Longhaul in one process and a generator of load. They take turns.
+func growth(ctx context.Context, s *stage) error {
 	sizes := []int{1_000, 10_000, 100_000}
 	rounds, operations := 7, 200
 	if s.short {
@@ -101,7 +101,7 @@ func growth(_ context.Context, s *stage) error {
 		}
 		add("Temporal's RSS", float64(used.rss)/mega, "MB")
 	}
-	return nil
+	return s.comparePages(ctx, "growth/list", &filled{first.temporal, first.stored}, &filled{last.temporal, last.stored})
 }
 
 // sizeOf is the size of all files in a directory, in bytes.

@@ -12,22 +12,41 @@ import (
 )
 
 // list compares pages of tasks/list: a far one with the first, and those of a
-// database with many tasks with those of one that has few.
+// database with many tasks with those of one that has few. [growth] does it with
+// very many.
 func list(ctx context.Context, s *stage) error {
-	few, many, far, n, operations := 1000, 10_000, 10, 7, 100
+	few, many := &filled{tasks: 1000}, &filled{tasks: 10_000}
 	if s.short {
-		few, many, far, n, operations = 110, 200, 3, 1, 20
+		few.tasks, many.tasks = 110, 200
+	}
+	for _, f := range []*filled{few, many} {
+		var err error
+		if f.temporal, err = s.startTemporal(); err != nil {
+			return err
+		}
+		if err := s.fill(ctx, f); err != nil {
+			return err
+		}
+	}
+	return s.comparePages(ctx, "list", few, many)
+}
+
+// filled is a Temporal with so many tasks that have ended.
+type filled struct {
+	temporal *temporal
+	tasks    int
+}
+
+// comparePages adds the figures of the pages that are read where few and where
+// many tasks are stored.
+func (s *stage) comparePages(ctx context.Context, prefix string, few, many *filled) error {
+	far, n, operations := 10, 7, 100
+	if s.short {
+		far, n, operations = 3, 1, 20
 	}
 	var sides []side
-	for _, tasks := range []int{few, many} {
-		temporal, err := s.startTemporal()
-		if err != nil {
-			return err
-		}
-		if err := s.fill(ctx, temporal, tasks); err != nil {
-			return err
-		}
-		pages, err := s.listSides(ctx, temporal, far)
+	for _, f := range []*filled{few, many} {
+		pages, err := s.listSides(ctx, f.temporal, far)
 		if err != nil {
 			return err
 		}
@@ -38,16 +57,16 @@ func list(ctx context.Context, s *stage) error {
 			return err
 		}
 		add := func(what string, value float64, unit string, t *target) {
-			s.figures.add(fmt.Sprintf("list/%d/%s", clients, what), value, unit, t)
+			s.figures.add(fmt.Sprintf("%s/%d/%s", prefix, clients, what), value, unit, t)
 		}
 		p50 := func(i int) time.Duration { return sides[i].all.quantile(0.5) }
 		const fewFirst, fewFar, manyFirst, manyFar = 0, 1, 2, 3
-		add(fmt.Sprintf("page %d p50 of page 1, %d tasks", far, few), ratio(p50(fewFar), p50(fewFirst)), "×", atMost(1.3))
-		add(fmt.Sprintf("page %d p50 of page 1, %d tasks", far, many), ratio(p50(manyFar), p50(manyFirst)), "×", atMost(1.3))
-		add(fmt.Sprintf("page 1 p50, %d tasks of %d", many, few), ratio(p50(manyFirst), p50(fewFirst)), "×", atMost(1.3))
-		add(fmt.Sprintf("page %d p50, %d tasks of %d", far, many, few), ratio(p50(manyFar), p50(fewFar)), "×", atMost(1.3))
+		add(fmt.Sprintf("page %d p50 of page 1, %d tasks", far, few.tasks), ratio(p50(fewFar), p50(fewFirst)), "×", atMost(1.3))
+		add(fmt.Sprintf("page %d p50 of page 1, %d tasks", far, many.tasks), ratio(p50(manyFar), p50(manyFirst)), "×", atMost(1.3))
+		add(fmt.Sprintf("page 1 p50, %d tasks of %d", many.tasks, few.tasks), ratio(p50(manyFirst), p50(fewFirst)), "×", atMost(1.3))
+		add(fmt.Sprintf("page %d p50, %d tasks of %d", far, many.tasks, few.tasks), ratio(p50(manyFar), p50(fewFar)), "×", atMost(1.3))
 		for i, side := range sides {
-			name := fmt.Sprintf("%s, %d tasks", side.name, []int{few, many}[i/2])
+			name := fmt.Sprintf("%s, %d tasks", side.name, []int{few.tasks, many.tasks}[i/2])
 			add(name+" p50", millis(side.all.quantile(0.5)), "ms", nil)
 			add(name+" p99", millis(side.all.quantile(0.99)), "ms", nil)
 			add(name+" own CPU", millis(side.all.each(side.all.spent)), "ms/page", nil)
@@ -57,20 +76,21 @@ func list(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// fill runs tasks to their end until so many are stored, and can be listed.
-func (s *stage) fill(ctx context.Context, t *temporal, tasks int) error {
+// fill runs tasks to their end until there are as many as there are to be, and
+// they can be listed.
+func (s *stage) fill(ctx context.Context, f *filled) error {
 	var at served
-	if _, err := s.start(roleLonghaul, place{t.addr, "list"}, &at); err != nil {
+	if _, err := s.start(roleLonghaul, place{f.temporal.addr, "list"}, &at); err != nil {
 		return err
 	}
 	load, err := s.start(roleLoad, at, nil)
 	if err != nil {
 		return err
 	}
-	if err := load.ask(loadRound{round{16, tasks}, createAndResult()}, &sample{}); err != nil {
+	if err := load.ask(loadRound{round{16, f.tasks}, createAndResult()}, &sample{}); err != nil {
 		return err
 	}
-	c, err := place{TemporalAddr: t.addr}.dial(ctx)
+	c, err := place{TemporalAddr: f.temporal.addr}.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -84,7 +104,7 @@ func (s *stage) fill(ctx context.Context, t *temporal, tasks int) error {
 		if err != nil {
 			return err
 		}
-		if int(stored.GetCount()) >= tasks {
+		if int(stored.GetCount()) >= f.tasks {
 			return nil
 		}
 		select {
