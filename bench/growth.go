@@ -13,95 +13,105 @@ import (
 // times as many.
 const maxGrowth = 1.2
 
-// fillers are the clients that fill a database. There is nothing cheaper to fill
-// it with that would be stored as tasks are.
-const fillers = 32
+// storers are the clients that fill a database.
+const storers = 16
 
 // growth measures what a task costs where many tasks are stored, and then a page
-// of their list: as many Temporals, each with a database of another size, with
-// Longhaul in one process and a generator of load. They take turns.
+// of their list: several Temporals, each with a database of another size, take
+// turns.
 func growth(ctx context.Context, s *stage) error {
-	sizes := []int{1_000, 10_000, 100_000}
-	rounds, operations := 7, 200
+	sizes, n, made := []int{1_000, 10_000, 100_000}, 7, round{8, 200}
 	if s.short {
-		sizes = []int{50, 100, 200}
-		rounds, operations = 1, 50
+		sizes, n, made = []int{110, 160, 240}, 1, round{8, 40}
 	}
-	type deployment struct {
-		stored         int
-		temporal       *temporal
-		longhaul, load *process
-		filled         time.Duration
-		all            samples
-	}
-	var all []*deployment
+	var all []*stored
+	var makers []side
 	for _, size := range sizes {
-		d := &deployment{stored: size}
+		d, err := s.store(size)
+		if err != nil {
+			return err
+		}
 		all = append(all, d)
-		var err error
-		if d.temporal, err = s.startTemporal(); err != nil {
-			return err
-		}
-		var at served
-		if d.longhaul, err = s.start(roleLonghaul, place{d.temporal.addr, "bench"}, &at); err != nil {
-			return err
-		}
-		if d.load, err = s.start(roleLoad, at, nil); err != nil {
-			return err
-		}
-		begun := time.Now()
-		// A hundredth at a time, to say how far it is.
-		for done := 0; done < size; done += size / 10 {
-			if err := d.load.ask(loadRound{round: round{fillers, size / 10}, Operation: createAndResult()}, &sample{}); err != nil {
-				return err
-			}
-			if !s.short {
-				fmt.Fprintf(os.Stderr, "growth: %d of %d tasks are stored, after %.0f s\n", done+size/10, size, time.Since(begun).Seconds())
-			}
-		}
-		d.filled = time.Since(begun)
+		makers = append(makers, d.maker)
+	}
+	if err := turns(makers, n, made); err != nil {
+		return err
 	}
 
-	for turn := range rounds + 1 { // the first to warm up
-		for _, d := range all {
-			one, err := measureUse(d.temporal.pid, d.longhaul.pid, func() (out sample, err error) {
-				return out, d.load.ask(loadRound{round: round{8, operations}, Operation: createAndResult()}, &out)
-			})
-			if err != nil {
-				return err
-			}
-			if turn > 0 {
-				d.all.add(one)
-			}
-		}
+	first, last := 0, len(all)-1
+	cost := func(i int) time.Duration {
+		return makers[i].all.each(makers[i].all.server) + makers[i].all.each(makers[i].all.spent)
 	}
-
-	cost := func(d *deployment) time.Duration { return d.all.each(d.all.server) + d.all.each(d.all.spent) }
-	first, last := all[0], all[len(all)-1]
-	s.figures.add(fmt.Sprintf("growth/CPU of a task at %d of %d", last.stored, first.stored), ratio(cost(last), cost(first)), "×", atMost(maxGrowth))
-	s.figures.add(fmt.Sprintf("growth/p50 at %d of %d", last.stored, first.stored), ratio(last.all.quantile(0.5), first.all.quantile(0.5)), "×", nil)
-	for _, d := range all {
+	compare := func(what string, value float64, t *target) {
+		s.figures.add(fmt.Sprintf("growth/%s, %d tasks of %d", what, sizes[last], sizes[first]), value, "×", t)
+	}
+	compare("CPU of a task", ratio(cost(last), cost(first)), atMost(maxGrowth))
+	compare("p50 of a task", ratio(makers[last].all.quantile(0.5), makers[first].all.quantile(0.5)), nil)
+	for i, d := range all {
 		add := func(what string, value float64, unit string) {
-			s.figures.add(fmt.Sprintf("growth/%d/%s", d.stored, what), value, unit, nil)
+			s.figures.add(fmt.Sprintf("growth/%d/%s", d.tasks, what), value, unit, nil)
 		}
-		add("Temporal's CPU", millis(d.all.each(d.all.server)), "ms/task")
-		add("own CPU", millis(d.all.each(d.all.spent)), "ms/task")
-		add("p50", millis(d.all.quantile(0.5)), "ms")
-		add("p99", millis(d.all.quantile(0.99)), "ms")
-		add("throughput", d.all.throughput(), "tasks/s")
-		add("filled at", float64(d.stored)/d.filled.Seconds(), "tasks/s")
+		maker := makers[i].all
+		add("Temporal's CPU", millis(maker.each(maker.server)), "ms/task")
+		add("own CPU", millis(maker.each(maker.spent)), "ms/task")
+		add("p50", millis(maker.quantile(0.5)), "ms")
+		add("p99", millis(maker.quantile(0.99)), "ms")
+		add("throughput", maker.throughput(), "tasks/s")
+		add("stored at", float64(d.tasks)/d.took.Seconds(), "tasks/s")
 		size, err := sizeOf(d.temporal.database)
 		if err != nil {
 			return err
 		}
-		add("database", float64(size)/float64(d.stored)/1024, "KB/task")
+		add("database", float64(size)/float64(d.tasks)/1024, "KB/task")
 		used, err := use(d.temporal.pid)
 		if err != nil {
 			return err
 		}
 		add("Temporal's RSS", float64(used.rss)/mega, "MB")
 	}
-	return s.comparePages(ctx, "growth/list", &filled{first.temporal, first.stored}, &filled{last.temporal, last.stored})
+	return s.comparePages(ctx, "growth/list", &all[first].filled, &all[last].filled)
+}
+
+// stored is a Temporal whose database is filled, and what made it so.
+type stored struct {
+	filled
+	took  time.Duration
+	maker side // of more tasks
+}
+
+// store runs tasks to their end, of the cheapest tool there is.
+func (s *stage) store(tasks int) (d *stored, err error) {
+	d = &stored{filled: filled{tasks: tasks}}
+	if d.temporal, err = s.startTemporal(); err != nil {
+		return nil, err
+	}
+	var at served
+	longhaul, err := s.start(roleLonghaul, place{d.temporal.addr, "growth"}, &at)
+	if err != nil {
+		return nil, err
+	}
+	load, err := s.start(roleLoad, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	d.maker = side{
+		name: fmt.Sprintf("%d tasks", tasks), temporal: d.temporal.pid, pid: longhaul.pid,
+		round: rounds(load, func(r round) loadRound { return loadRound{r, createAndResult()} }),
+	}
+	instant := create(toolInstant)
+	instant.Then = &operation{Method: "tasks/result", Want: `"structuredContent":{}`}
+	begun := time.Now()
+	for done := 0; done < tasks; {
+		step := min(5_000, tasks-done)
+		if err := load.ask(loadRound{round{storers, step}, instant}, &sample{}); err != nil {
+			return nil, err
+		}
+		if done += step; !s.short {
+			fmt.Fprintf(os.Stderr, "growth: %d of %d tasks are stored after %.0f s\n", done, tasks, time.Since(begun).Seconds())
+		}
+	}
+	d.took = time.Since(begun)
+	return d, nil
 }
 
 // sizeOf is the size of all files in a directory, in bytes.

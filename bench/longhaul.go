@@ -9,14 +9,18 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/longhaul-mcp/longhaul"
 	"github.com/longhaul-mcp/longhaul/api"
 	"github.com/longhaul-mcp/longhaul/engine"
 	"github.com/longhaul-mcp/longhaul/upstream"
 	"github.com/longhaul-mcp/longhaul/worker"
+	"github.com/longhaul-mcp/longhaul/workflows"
+	"github.com/longhaul-mcp/longhaul/workflowtool"
 )
 
 // roleLonghaul is Longhaul in one process, as dev puts it together, but for the
@@ -39,7 +43,11 @@ func runLonghaul(ctx context.Context, r *role) error {
 	}
 	defer c.Close()
 	quiet := slog.New(slog.DiscardHandler)
-	set, err := upstream.New(upstream.Options{Servers: []upstream.Server{upstream.InProcess("bench", benchTools())}, Logger: quiet})
+	tools, instant := benchTools(), instantTool()
+	instant.List(tools)
+	server := upstream.InProcess("bench", tools)
+	server.Workflows = map[string]time.Duration{instant.Name(): instant.CleanupTimeout}
+	set, err := upstream.New(upstream.Options{Servers: []upstream.Server{server}, Logger: quiet})
 	if err != nil {
 		return err
 	}
@@ -47,7 +55,10 @@ func runLonghaul(ctx context.Context, r *role) error {
 	if err := set.Start(ctx); err != nil {
 		return err
 	}
-	w := worker.New(worker.Options{Client: c, Upstream: set, TaskQueue: at.TaskQueue, Logger: quiet})
+	w := worker.New(worker.Options{
+		Client: c, Upstream: set, Functions: map[string]workflows.Function{instant.Name(): instant.Function()},
+		TaskQueue: at.TaskQueue, Logger: quiet,
+	})
 	if err := w.Start(); err != nil {
 		return err
 	}
@@ -66,9 +77,9 @@ func runLonghaul(ctx context.Context, r *role) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: front.Handler()}
-	defer server.Close()
-	go func() { _ = server.Serve(l) }()
+	listener := &http.Server{Handler: front.Handler()}
+	defer listener.Close()
+	go func() { _ = listener.Serve(l) }()
 	if err := r.out.Encode(served{"http://" + l.Addr().String() + "/mcp"}); err != nil {
 		return err
 	}
@@ -99,10 +110,17 @@ func (s *stage) startCommand(t *temporal, command string, args ...string) (pid i
 // The tools of the measurements.
 const (
 	toolNothing = "nothing" // does nothing
+	toolInstant = "instant" // the same, as a workflow function
 	toolWait    = "wait"    // waits until it is cancelled
 	toolEnd     = "end"     // ends after a while, and says when
 	toolAsk     = "ask"     // asks whether its caller is sure
 )
+
+// instantTool is a workflow function that does nothing: the cheapest tool there
+// is.
+func instantTool() workflowtool.Tool {
+	return workflowtool.New(&mcp.Tool{Name: toolInstant}, func(workflow.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
+}
 
 func benchTools() *mcp.Server {
 	s := mcp.NewServer(&mcp.Implementation{Name: "bench", Version: "1"}, nil)
