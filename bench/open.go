@@ -104,6 +104,7 @@ func openTasks(ctx context.Context, s *stage) error {
 	for _, p := range processes {
 		add(p.name+" RSS", p.memory(), "MB", nil)
 		add(p.name+" RSS without tasks", float64(p.empty.rss)/mega, "MB", nil)
+		add(p.name+" CPU to open them", millis(p.before.cpu-p.empty.cpu)/float64(plan.Asking+plan.Running), "ms/task", nil)
 		add(p.name+" idle CPU", p.share(idle), "% of a core", nil)
 		add(p.name+" descriptors", float64(p.after.descriptors), "", nil)
 	}

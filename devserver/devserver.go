@@ -26,7 +26,8 @@
 // they only make a poller and its task miss each other.
 //
 // Rate limits are raised until the machine is the limit. At the default of 10 visibility calls a
-// second a user with the UI open keeps lists from being served.
+// second a user with the UI open keeps lists from being served. Nor are long polls limited to 1,200:
+// each task that somebody waits for is one.
 //
 // The transfer queue acknowledges every second instead of every 30. A workflow can only be deleted
 // once its close is acknowledged; with the default a deleted task is there for another half minute.

@@ -53,6 +53,8 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.MatchingRPS.Key():                                  unlimited,
 		dynamicconfig.MatchingPersistenceMaxQPS.Key():                    unlimited,
 
+		dynamicconfig.FrontendMaxConcurrentLongRunningRequestsPerInstance.Key(): unlimited,
+
 		dynamicconfig.TransferProcessorUpdateAckInterval.Key(): time.Second,
 
 		dynamicconfig.WorkerHeartbeatsEnabled.Key():           true,
