@@ -60,6 +60,7 @@ with the same --data-dir and they go on.
 		Args: cobra.NoArgs,
 	}
 	f.addEndpoint(cmd)
+	f.addReads(cmd)
 	f.addLifetimes(cmd)
 	f.addTools(cmd)
 	f.addEngine(cmd)
@@ -117,6 +118,8 @@ these processes may serve the same clients, if they share --key-file.
 		Args: cobra.NoArgs,
 	}
 	f.addEndpoint(cmd)
+	f.addReads(cmd)
+	f.addHotReads(cmd)
 	f.addLifetimes(cmd)
 	f.addTools(cmd)
 	f.addDataDir(cmd)

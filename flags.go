@@ -117,6 +117,19 @@ func (f *flags) addClaims(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.ClaimsS3, "claims-s3", f.ClaimsS3, "S3 bucket in place of --claims-dir, as s3://bucket/prefix?endpoint=https://host&region=name; credentials are found as AWS tools find them")
 }
 
+func (f *flags) addReads(cmd *cobra.Command) {
+	addInt(cmd, &f.MaxWatches, "max-watches", "tasks followed by long poll at the same time, of 1,200 that each of Temporal's frontends serves a namespace; more are polled once a second, or less often", 1000)
+	cache := "bytes of memory for tasks that have ended, which are then read without Temporal; -1 is none"
+	if f.OutcomeCache == 0 {
+		cache += " (default: 64 MiB)"
+	}
+	cmd.Flags().Int64Var(&f.OutcomeCache, "outcome-cache", f.OutcomeCache, cache)
+}
+
+func (f *flags) addHotReads(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.HotReads, "hot-reads", f.HotReads, "answer reads of tasks that somebody waits for from memory; only where all requests of a caller reach this process: one api, or sticky routing")
+}
+
 func (f *flags) addWorker(cmd *cobra.Command) {
 	addDuration(cmd, &f.SweepInterval, "sweep-interval", "time between two looks for expired tasks to delete, by one worker for all of the task queue", "5m")
 	cmd.Flags().DurationVar(&f.StopTimeout, "stop-timeout", f.StopTimeout, "time that running calls which may not be repeated have to end when the process stops")

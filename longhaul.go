@@ -137,6 +137,21 @@ type Options struct {
 	// does. Default 5 minutes.
 	SweepInterval time.Duration
 
+	// HotReads answers reads of a task that a caller of this process waits for from
+	// memory. They are never older than what this process has shown or sent to
+	// Temporal, but another one may have shown a later state: it is for where all
+	// requests of a caller reach this process. [Dev] always has it.
+	HotReads bool
+	// MaxWatches bounds the tasks followed by long poll at the same time, of which
+	// each of Temporal's frontends serves 1,200 for a namespace, for all API
+	// processes together. Tasks beyond it are polled: once a second each, or a
+	// hundred a second in all. Default 1,000.
+	MaxWatches int
+	// OutcomeCache bounds the memory for tasks that have ended and can be read
+	// without Temporal, in bytes. One that was deleted elsewhere can be read for ten
+	// more seconds. Default 64 MiB; negative: none.
+	OutcomeCache int64
+
 	// TaskQueue is the Temporal task queue of the tasks. Default "longhaul".
 	TaskQueue string
 	// StopTimeout is how long running rounds that may not be repeated have to
@@ -277,6 +292,7 @@ func Dev(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 			return err
 		}
 		polls := workerPolls(c, o.TaskQueue)
+		o.HotReads = true // every request reaches the one process there is
 		awaitReady(ctx, polls)
 		return p.startAPI(o, c, set, endpoint, polls)
 	})

@@ -310,7 +310,10 @@ func (p *Process) listen(addr string) (net.Listener, error) {
 }
 
 func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *endpoint, ready func(context.Context) error) error {
-	tasks, err := engine.New(engine.Options{Client: c, Namespace: p.namespace.name, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Claims: p.claims, Grace: o.Grace, Logger: o.Logger})
+	tasks, err := engine.New(engine.Options{
+		Client: c, Namespace: p.namespace.name, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Claims: p.claims, Grace: o.Grace, Logger: o.Logger,
+		HotReads: o.HotReads, MaxWatches: o.MaxWatches, OutcomeCache: o.OutcomeCache,
+	})
 	if err != nil {
 		return err
 	}

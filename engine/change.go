@@ -122,7 +122,9 @@ func (e *Engine) cancel(ctx context.Context, ref task.Ref, reason string) (*read
 func (e *Engine) signal(ctx context.Context, ref task.Ref, name string, payload any) error {
 	signalCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	sent := e.watches.write(ref.ID)
 	err := translate(e.client.SignalWorkflow(signalCtx, ref.ID, "", name, payload))
+	sent()
 	if !errors.Is(err, task.ErrNotFound) {
 		return err
 	}
@@ -167,6 +169,7 @@ func (e *Engine) terminate(ctx context.Context, r *reading) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	e.o.Logger.Info("no worker took in a cancel; terminating", "task_id", r.id, "tool", r.card.Tool, "run_id", r.runID)
+	defer e.watches.write(r.id)()
 	err := translate(e.client.TerminateWorkflowWithOptions(ctx, client.TerminateWorkflowOptions{
 		WorkflowID:          r.id,
 		FirstExecutionRunID: r.firstRun,
@@ -192,9 +195,11 @@ func (e *Engine) Delete(ctx context.Context, ref task.Ref) error {
 	if err != nil {
 		return err
 	}
+	defer e.watches.write(r.id)()
 	if err := e.remove(ctx, r, earlier); err != nil {
 		return err
 	}
 	e.deleted.put(r.id, struct{}{})
+	e.outcomes.forget(r.id, e.o.Now())
 	return nil
 }

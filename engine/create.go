@@ -118,7 +118,9 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 
 	startCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	started := e.watches.write(options.ID)
 	_, err = e.client.ExecuteWorkflow(startCtx, options, workflowType, in)
+	started()
 	var exists *serviceerror.WorkflowExecutionAlreadyStarted
 	switch {
 	case errors.As(err, &exists):
@@ -137,6 +139,9 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	}
 	//failpoint:task-started
 	e.o.Logger.Info("task created", "task_id", options.ID, "tool", r.Tool, "owner", string(r.Owner), "type", workflowType)
+	if r.IdempotencyKey != "" { // there may have been another task with this ID
+		e.outcomes.forget(options.ID, e.o.Now())
+	}
 	e.deleted.remove(options.ID)
 	t := task.Projection{Card: in.Card, State: state}.Snapshot(options.ID)
 	e.created.put(t.ID, creation{in.Card.OwnerHash, r.HeldID != "", time.Now(), share(t)})

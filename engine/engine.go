@@ -103,10 +103,20 @@ type Options struct {
 	// number are polled: once a second each, or a hundred a second in all. Default
 	// 1,000.
 	MaxWatches int
+	// HotReads answers reads of a task that is watched from memory, if that is no
+	// older than what was shown by this engine before, or sent through it. Another
+	// one may have shown a later state, so it is for where all requests of a caller
+	// go through this one.
+	HotReads bool
+	// OutcomeCache bounds the memory for tasks that have ended and can be read
+	// without Temporal, in bytes. One that another process deletes can be read for
+	// ten more seconds. Default 64 MiB; negative: none.
+	OutcomeCache int64
 	// Logger gets what no caller is told. Default: nothing is logged.
 	Logger *slog.Logger
-	// Now is the clock by which tasks say that they were created, and by which
-	// ended ones are no longer read. When a task expires is decided by Temporal's.
+	// Now is the clock by which tasks say that they were created, by which ended
+	// ones are no longer read, and by which what is in memory grows old. When a task
+	// expires is decided by Temporal's.
 	// Default [time.Now].
 	Now func() time.Time
 }
@@ -140,6 +150,9 @@ func (o Options) withDefaults() Options {
 	if o.MaxWatches == 0 {
 		o.MaxWatches = 1000
 	}
+	if o.OutcomeCache == 0 {
+		o.OutcomeCache = 64 << 20
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -166,6 +179,8 @@ type Engine struct {
 	deleted    *recent[string, struct{}]
 	created    *recent[string, creation] // by task ID
 	answered   *recent[answer, struct{}]
+
+	outcomes *outcomes
 }
 
 var _ task.Service = (*Engine)(nil)
@@ -187,6 +202,7 @@ func newEngine(o Options) *Engine {
 		deleted:    newRecent[string, struct{}](deletedFor, maxDeleted),
 		created:    newRecent[string, creation](createdFor, maxCreated),
 		answered:   newRecent[answer, struct{}](answeredFor, maxAnswered),
+		outcomes:   newOutcomes(o.OutcomeCache),
 	}
 	e.watches = newHub(e)
 	return e

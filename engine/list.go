@@ -93,6 +93,7 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 			e.o.Logger.Warn("a task was left out of a list", "task_id", id, "error", err)
 			continue
 		}
+		e.watches.saw(t)
 		listed[id] = true
 		page.Tasks = append(page.Tasks, t.task())
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -249,8 +250,9 @@ type pollCounter struct {
 	mu     sync.Mutex
 	opened map[string]int
 	open   int
-	most   int // ever open at the same time
-	sent   int // requests of every kind about workflows
+	most   int  // ever open at the same time
+	sent   int  // requests of every kind about workflows
+	stalls bool // a long poll that goes on does not get through
 }
 
 func (p *pollCounter) count(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -258,6 +260,9 @@ func (p *pollCounter) count(ctx context.Context, method string, req, reply any, 
 		p.mu.Lock()
 		p.sent++
 		p.mu.Unlock()
+	}
+	if asked, ok := ctx.Value(askedKey{}).(*atomic.Bool); ok {
+		asked.Store(true)
 	}
 	poll, ok := req.(*workflowservice.GetWorkflowExecutionHistoryRequest)
 	if !ok || !poll.GetWaitNewEvent() {
@@ -269,14 +274,22 @@ func (p *pollCounter) count(ctx context.Context, method string, req, reply any, 
 	}
 	p.open++
 	p.most = max(p.most, p.open)
+	stalled := p.stalls && poll.GetNextPageToken() != nil
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		p.open--
 		p.mu.Unlock()
 	}()
+	if stalled {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	return invoke(ctx, method, req, reply, cc, opts...)
 }
+
+// askedKey is the key in a context under which is noted that Temporal was asked.
+type askedKey struct{}
 
 func (p *pollCounter) openedFor(id string) int {
 	p.mu.Lock()
@@ -288,6 +301,12 @@ func (p *pollCounter) requests() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sent
+}
+
+func (p *pollCounter) stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stalls = true
 }
 
 func (p *pollCounter) mostOpen() int {

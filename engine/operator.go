@@ -46,6 +46,7 @@ func NewOperator(o OperatorOptions) (*Operator, error) {
 	}
 	e := newEngine(Options{
 		Client: o.Client, DataConverter: o.DataConverter, Namespace: o.Namespace, TaskQueue: o.TaskQueue, Claims: o.Claims, Logger: o.Logger,
+		OutcomeCache: -1,
 	}.withDefaults())
 	e.operator = true
 	return &Operator{e}, nil

@@ -40,6 +40,11 @@ type reading struct {
 	state      task.State
 	attributes *commonpb.SearchAttributes
 	progress   *task.Progress
+
+	// When the Describe began, by the clock and in moments of the hub; zero for
+	// what is from a list.
+	at     time.Time
+	moment uint64
 }
 
 // closed reports whether the workflow has ended; a terminal state may precede
@@ -70,15 +75,25 @@ func (r *reading) task() *task.Task {
 
 // Get implements [task.Service].
 func (e *Engine) Get(ctx context.Context, ref task.Ref) (*task.Task, error) {
+	const full = false
+	if t, err := e.known(ref, full); t != nil || err != nil {
+		return t, err
+	}
 	r, err := e.read(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	return r.task(), nil
+	t := r.task()
+	e.remember(r, t)
+	return t, nil
 }
 
 // GetOutcome implements [task.Service].
 func (e *Engine) GetOutcome(ctx context.Context, ref task.Ref) (*task.Task, error) {
+	const full = true
+	if t, err := e.known(ref, full); t != nil || err != nil {
+		return t, err
+	}
 	r, err := e.read(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -87,15 +102,23 @@ func (e *Engine) GetOutcome(ctx context.Context, ref task.Ref) (*task.Task, erro
 }
 
 // withOutcome is r as a task, with its full outcome if it has one.
-func (e *Engine) withOutcome(ctx context.Context, r *reading) (*task.Task, error) {
+func (e *Engine) withOutcome(ctx context.Context, r *reading) (_ *task.Task, err error) {
 	t := r.task()
-	// The head of every other kind of outcome is all there is of it.
-	if o := t.Outcome; o == nil || o.Kind != task.OutcomeResult && o.Kind != task.OutcomeError {
-		return t, nil
+	if hasMore(t.Outcome) {
+		if x := e.outcomes.get(r.id); x != nil && x.isOf(t) && !hasMore(x.task.Outcome) {
+			t.Outcome = x.task.Outcome
+		} else if t.Outcome, err = e.outcome(ctx, r); err != nil {
+			return nil, err
+		}
 	}
-	var err error
-	t.Outcome, err = e.outcome(ctx, r)
-	return t, err
+	e.remember(r, t)
+	return t, nil
+}
+
+// hasMore reports whether o is but the head of an outcome: that of every kind
+// but two is all there is of it.
+func hasMore(o *task.Outcome) bool {
+	return o != nil && (o.Kind == task.OutcomeResult && o.Result == nil || o.Kind == task.OutcomeError && o.Error == nil)
 }
 
 // outcome reads the full outcome of a task that has one.
@@ -149,6 +172,7 @@ func (e *Engine) read(ctx context.Context, ref task.Ref) (*reading, error) {
 			return nil, err
 		}
 	}
+	e.watches.saw(r)
 	return r, e.settle(ctx, r)
 }
 
@@ -160,7 +184,7 @@ func (e *Engine) describeOwned(ctx context.Context, ref task.Ref) (*reading, err
 	switch {
 	case err != nil:
 		return nil, err
-	case r.closed() && !e.operator && e.o.Now().After(r.card.CreatedAt.Add(r.card.TTL()+e.o.Grace)):
+	case r.closed() && !e.operator && e.isOver(r.card.CreatedAt.Add(r.card.TTL())):
 		return nil, task.ErrExpired
 	}
 	return r, nil
@@ -176,6 +200,7 @@ func (e *Engine) describeKnown(ctx context.Context, ref task.Ref) (*reading, err
 	case r.card.OwnerHash != ref.Owner.Hash() && !e.operator:
 		return nil, task.ErrNotFound
 	}
+	e.watches.saw(r)
 	return r, nil
 }
 
@@ -186,9 +211,13 @@ func (e *Engine) describe(ctx context.Context, id string, held bool) (*reading, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	at, moment := e.o.Now(), e.watches.moment()
 	d, err := e.client.DescribeWorkflowExecution(ctx, id, "")
-	if err != nil {
-		return nil, translate(err)
+	if err = translate(err); err != nil {
+		if errors.Is(err, task.ErrNotFound) && e.outcomes.get(id) != nil {
+			e.outcomes.forget(id, e.o.Now())
+		}
+		return nil, err
 	}
 	r, err := e.decode(d.GetWorkflowExecutionInfo())
 	switch {
@@ -200,6 +229,7 @@ func (e *Engine) describe(ctx context.Context, id string, held bool) (*reading, 
 	if r.state.Rev > 1 && e.o.Now().Sub(r.state.UpdatedAt).Abs() < attendedFor {
 		e.attended.put(r.queue, struct{}{}) // only a worker can have changed the state
 	}
+	r.at, r.moment = at, moment
 	r.pending = d.GetPendingWorkflowTask()
 	r.progress = e.decodeProgress(r.id, d.GetPendingActivities())
 	return r, nil
@@ -286,6 +316,7 @@ func (e *Engine) catchUp(ctx context.Context, r *reading) error {
 	switch {
 	case err == nil:
 		e.attended.put(queue, struct{}{})
+		e.unattended.remove(queue)
 		return nil
 	case errors.Is(err, errClosed), errors.Is(translate(err), task.ErrNotFound):
 		return errClosed

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -142,29 +143,46 @@ type hub struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
+	// moments counts what has to be told apart in time; see hot.go.
+	moments atomic.Uint64
+
 	mu      sync.Mutex
 	watches map[string]*watch
-	polls   int // long polls in use
-	quiet   int // those of them that wait for an end alone
+	writing map[string]int // writes that are under way, by task
+	polls   int            // long polls in use
+	quiet   int            // those of them that wait for an end alone
 }
 
 // watch is one task that is followed. Its fields below mu are guarded by the
 // hub's.
 type watch struct {
-	id   string
-	held bool
-	stop context.CancelFunc
+	id    string
+	owner task.Owner
+	held  bool
+	stop  context.CancelFunc
 
 	waiters  int
 	progress int           // waiters that want progress
 	latest   *task.Task    // shared; never changed
 	err      error         // why it ended without a terminal state
 	changed  chan struct{} // closed when latest or err changes, and replaced
+
+	published uint64 // the moment when latest last changed
+
+	// followed: a long poll tells of what happens after latest.
+	followed bool
+	// unsettled is the moment when something had been sent or was shown that
+	// latest may not have. settled is when the last Describe began that found
+	// latest, and that nothing waits to be taken in; readAt when the last one did
+	// that found latest at all.
+	unsettled, settled uint64
+	readAt             time.Time
+	wantedUntil        time.Time // hot reads want progress until then
 }
 
 func newHub(e *Engine) *hub {
 	ctx, stop := context.WithCancel(context.Background())
-	return &hub{e: e, ctx: ctx, stop: stop, watches: make(map[string]*watch)}
+	return &hub{e: e, ctx: ctx, stop: stop, watches: make(map[string]*watch), writing: make(map[string]int)}
 }
 
 func (h *hub) close() {
@@ -185,7 +203,11 @@ func (h *hub) join(ref task.Ref, progress bool, quiet time.Duration) (*watch, er
 	w := h.watches[ref.ID]
 	if w == nil {
 		ctx, stop := context.WithCancel(h.ctx)
-		w = &watch{id: ref.ID, held: ref.Held, stop: stop, changed: make(chan struct{})}
+		now := h.moment()
+		w = &watch{
+			id: ref.ID, owner: ref.Owner, held: ref.Held, stop: stop, changed: make(chan struct{}),
+			published: now, unsettled: now,
+		}
 		h.watches[ref.ID] = w
 		h.wg.Go(func() {
 			defer stop()
@@ -226,15 +248,20 @@ func (h *hub) look(w *watch) (latest *task.Task, changed <-chan struct{}, err er
 	return w.latest, w.changed, w.err
 }
 
-// publish hands t to the waiters unless it is older than what they have.
-func (h *hub) publish(w *watch, t *task.Task) {
+// publish hands t, which was not read before the moment began, to the waiters
+// unless it is older than what they have.
+func (h *hub) publish(w *watch, t *task.Task, began uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	const progress = true
-	if w.latest != nil && !isNews(t, w.latest, progress) {
-		return
+	progress := began > w.published
+	if w.latest == nil || isNews(t, w.latest, progress) {
+		h.replace(w, t)
 	}
-	w.latest = t
+}
+
+// replace makes t the latest state.
+func (h *hub) replace(w *watch, t *task.Task) {
+	w.latest, w.published = t, h.moment()
 	if t.Status.Terminal() {
 		h.drop(w)
 	}
@@ -257,7 +284,7 @@ func (w *watch) wake() {
 func (h *hub) wantsProgress(w *watch) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return w.progress > 0
+	return w.progress > 0 || h.e.o.Now().Before(w.wantedUntil)
 }
 
 // quietTime is how long a new task is waited for by its end alone.
@@ -272,6 +299,12 @@ func (h *hub) countQuiet(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.quiet += n
+}
+
+func (h *hub) setFollowed(w *watch, followed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w.followed = followed
 }
 
 func (h *hub) takePoll() bool {
@@ -362,6 +395,7 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	pollCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer time.AfterFunc(quiet, stop).Stop()
+	began := h.e.o.Now()
 	resp, err := h.poll(pollCtx, w.id, nil, enumspb.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT)
 	if err != nil || len(resp.GetHistory().GetEvents()) == 0 {
 		return false // what it is will be seen in what follows
@@ -382,7 +416,10 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	t := share(c.task)
 	t.Rev++
 	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, event.GetEventTime().AsTime(), outcome
-	h.publish(w, t)
+	if !c.held {
+		h.e.keep(t, c.ownerHash, began)
+	}
+	h.publish(w, t, 0)
 	return true
 }
 
@@ -398,13 +435,16 @@ func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool
 	case err != nil:
 	case outcome != nil && r.ended():
 		t = r.task()
-		t.Outcome, err = h.e.complete(ctx, r, outcome)
+		if t.Outcome, err = h.e.complete(ctx, r, outcome); err == nil {
+			h.e.remember(r, t)
+		}
 	default:
 		t, err = h.e.withOutcome(ctx, r)
 	}
 	switch {
 	case err == nil:
-		h.publish(w, t)
+		h.publish(w, t, r.moment)
+		h.saw(r)
 		return t.Status.Terminal()
 	case errors.Is(err, task.ErrNotFound), errors.Is(err, task.ErrClaimMissing), errors.Is(err, task.ErrClaimCorrupt):
 		h.fail(w, err)
@@ -421,6 +461,7 @@ func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool
 // the task's state. It returns when a poll fails and when the workflow closes,
 // then with the outcome in the close event.
 func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *task.Outcome {
+	defer h.setFollowed(w, false)
 	signal := func() {
 		select {
 		case news <- struct{}{}:
@@ -441,6 +482,9 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *task.
 		token = resp.GetNextPageToken()
 		if token == nil && !continues(events) {
 			return h.lastOutcome(w, events)
+		}
+		if first {
+			h.setFollowed(w, true)
 		}
 		if first || len(resp.GetRawHistory()) > 0 || slices.ContainsFunc(events, changesState) {
 			signal()
