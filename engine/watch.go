@@ -342,12 +342,12 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 	defer tick.Stop()
 
 	news := make(chan struct{}, 1)
-	var followed chan *task.Outcome // when the long poll ends; nil if there is none
+	var followed chan *conclusion // when the long poll ends; nil if there is none
 	follow := func() {
 		if followed != nil || !h.takePoll() {
 			return
 		}
-		done := make(chan *task.Outcome, 1)
+		done := make(chan *conclusion, 1)
 		followed = done
 		h.wg.Go(func() {
 			defer h.releasePoll()
@@ -356,16 +356,21 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 	}
 	follow()
 	looked := time.Now()
+	var last *reading // nil if it could not be read
 	for {
-		var outcome *task.Outcome
+		var end *conclusion
 		select {
 		case <-ctx.Done():
 			// Either nobody waits any more, or the engine was closed.
 			h.fail(w, errEngineClosed)
 			return
 		case <-news:
-		case outcome = <-followed:
+		case end = <-followed:
 			followed = nil
+			if end.isPlain() && last != nil && len(news) == 0 {
+				h.conclude(ctx, w, last, end)
+				return
+			}
 		case <-tick.C:
 			progress := h.wantsProgress(w)
 			if !progress && (followed != nil || time.Since(looked) < h.turn()) {
@@ -377,7 +382,8 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 				continue // it begins with a look
 			}
 		}
-		if h.refresh(ctx, w, outcome) {
+		var ended bool
+		if last, ended = h.refresh(ctx, w, end); ended {
 			return
 		}
 	}
@@ -400,32 +406,31 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	if err != nil || len(resp.GetHistory().GetEvents()) == 0 {
 		return false // what it is will be seen in what follows
 	}
-	event := resp.GetHistory().GetEvents()[0]
-	outcome, err := h.e.outcomeIn(event)
-	if err != nil || outcome == nil {
+	end := h.conclusion(w, resp.GetHistory().GetEvents(), began)
+	if end == nil {
 		return false
 	}
-	if event.GetEventType() != enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED || outcome.IsError || outcome.ResultClaim != nil {
-		return h.refresh(ctx, w, outcome)
+	if !end.isPlain() {
+		_, ended := h.refresh(ctx, w, end)
+		return ended
 	}
-	// A plain success: nothing is in the memo that the event does not say.
 	c, ok := h.e.created.get(w.id)
 	if !ok {
 		return false
 	}
 	t := share(c.task)
 	t.Rev++
-	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, event.GetEventTime().AsTime(), outcome
+	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, end.at, end.outcome
 	if !c.held {
-		h.e.keep(t, c.ownerHash, began)
+		h.e.keep(t, c.ownerHash, end.began)
 	}
 	h.publish(w, t, 0)
 	return true
 }
 
 // refresh describes the task, tells the waiters, and reports whether the watch
-// has ended. outcome is the full outcome, if the task is known to have one.
-func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool {
+// has ended, as it must have by that conclusion if there is one.
+func (h *hub) refresh(ctx context.Context, w *watch, end *conclusion) (_ *reading, ended bool) {
 	r, err := h.e.describe(ctx, w.id, w.held)
 	if err == nil {
 		err = h.e.settle(ctx, r)
@@ -433,9 +438,9 @@ func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool
 	var t *task.Task
 	switch {
 	case err != nil:
-	case outcome != nil && r.ended():
+	case end != nil && r.ended():
 		t = r.task()
-		if t.Outcome, err = h.e.complete(ctx, r, outcome); err == nil {
+		if t.Outcome, err = h.e.complete(ctx, r, end.outcome); err == nil {
 			h.e.remember(r, t)
 		}
 	default:
@@ -445,22 +450,37 @@ func (h *hub) refresh(ctx context.Context, w *watch, outcome *task.Outcome) bool
 	case err == nil:
 		h.publish(w, t, r.moment)
 		h.saw(r)
-		return t.Status.Terminal()
+		return r, t.Status.Terminal()
 	case errors.Is(err, task.ErrNotFound), errors.Is(err, task.ErrClaimMissing), errors.Is(err, task.ErrClaimCorrupt):
 		h.fail(w, err)
-		return true
+		return nil, true
 	default:
 		if ctx.Err() == nil {
 			h.e.o.Logger.Debug("a watched task cannot be read at the moment", "task_id", w.id, "error", err)
 		}
-		return false
+		return nil, false
 	}
+}
+
+// conclude tells the waiters of the end of a task that was in the state last
+// before.
+func (h *hub) conclude(ctx context.Context, w *watch, last *reading, end *conclusion) {
+	r := *last
+	r.status, r.closedAt, r.at = enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, end.at, end.began
+	if err := h.e.settle(ctx, &r); err != nil {
+		h.fail(w, err)
+		return
+	}
+	t := r.task()
+	t.Outcome = end.outcome
+	h.e.remember(&r, t)
+	h.publish(w, t, 0)
 }
 
 // follow signals news at its start and after every event that may have changed
 // the task's state. It returns when a poll fails and when the workflow closes,
-// then with the outcome in the close event.
-func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *task.Outcome {
+// then with the conclusion.
+func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *conclusion {
 	defer h.setFollowed(w, false)
 	signal := func() {
 		select {
@@ -470,6 +490,7 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *task.
 	}
 	var token []byte
 	for ctx.Err() == nil {
+		began := h.e.o.Now()
 		resp, err := h.poll(ctx, w.id, token, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -481,7 +502,7 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *task.
 		first := token == nil
 		token = resp.GetNextPageToken()
 		if token == nil && !continues(events) {
-			return h.lastOutcome(w, events)
+			return h.conclusion(w, events, began)
 		}
 		if first {
 			h.setFollowed(w, true)
@@ -493,16 +514,38 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *task.
 	return nil
 }
 
-// lastOutcome is the outcome in the last event, or nil if it has to be read.
-func (h *hub) lastOutcome(w *watch, events []*historypb.HistoryEvent) *task.Outcome {
+// conclusion is how a task ended, as the last events of its history say.
+type conclusion struct {
+	outcome *task.Outcome
+	at      time.Time // by Temporal's clock
+	began   time.Time // when the poll did that found it
+	// plain: a success of which nothing is in the memo that the close event does
+	// not say.
+	plain bool
+}
+
+func (c *conclusion) isPlain() bool { return c != nil && c.plain }
+
+// conclusion is nil if the outcome has to be read.
+func (h *hub) conclusion(w *watch, events []*historypb.HistoryEvent, began time.Time) *conclusion {
 	if len(events) == 0 {
 		return nil
 	}
-	o, err := h.e.outcomeIn(events[len(events)-1])
+	before, last := events[:len(events)-1], events[len(events)-1]
+	o, err := h.e.outcomeIn(last)
 	if err != nil {
 		h.e.o.Logger.Debug("a close event cannot be read", "task_id", w.id, "error", err)
 	}
-	return o
+	if o == nil {
+		return nil
+	}
+	return &conclusion{
+		outcome: o,
+		at:      last.GetEventTime().AsTime(),
+		began:   began,
+		plain: last.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED &&
+			!o.IsError && o.ResultClaim == nil && !slices.ContainsFunc(before, changesState),
+	}
 }
 
 // poll waits for events after token. Without one it returns those there are,

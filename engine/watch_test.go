@@ -3,7 +3,9 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -12,6 +14,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+	"google.golang.org/grpc"
 
 	"github.com/longhaul-mcp/longhaul/engine"
 	"github.com/longhaul-mcp/longhaul/task"
@@ -292,6 +295,50 @@ func TestQuickCallIsTwoRequests(t *testing.T) {
 		t.Errorf("ended at %s", asJSON(last))
 	}
 	// What the watch made of the one event is what everybody else reads.
+	read, err := setup(t).GetOutcome(t.Context(), ref)
+	if err != nil || asJSON(read) != asJSON(last) {
+		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
+	}
+}
+
+// What the end of a watched task is follows from its last state and the event
+// that closes it.
+func TestEndOfWatchedTaskIsNotRead(t *testing.T) {
+	f := setup(t)
+	ends := make(chan struct{})
+	f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) {
+		<-ends
+		return done("ok"), nil
+	})
+	var described atomic.Int64
+	watching := f.behind(t, func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		err := invoke(ctx, method, req, reply, cc, opts...)
+		if strings.HasSuffix(method, "/DescribeWorkflowExecution") {
+			described.Add(1)
+		}
+		return err
+	})
+	var ref task.Ref
+	var last *task.Task
+	// Where the end comes while the watch begins, or is looked at for progress,
+	// it is read after all.
+	eventually(t, "an end that is not read", func() bool {
+		ref = f.create()
+		described.Store(0)
+		var watched sync.WaitGroup
+		watched.Go(func() {
+			for now, err := range watching.Watch(t.Context(), ref, task.WatchOptions{}) {
+				if err != nil {
+					t.Error(err)
+				}
+				last = now
+			}
+		})
+		eventually(t, "the watch has begun", func() bool { return described.Load() == 2 })
+		ends <- struct{}{}
+		watched.Wait()
+		return described.Load() == 2
+	})
 	read, err := setup(t).GetOutcome(t.Context(), ref)
 	if err != nil || asJSON(read) != asJSON(last) {
 		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
