@@ -48,7 +48,7 @@ func get(ctx context.Context, s *stage) error {
 	if _, _, err := s.startCommand(temporal, "worker"); err != nil {
 		return err
 	}
-	api, endpoint, err := s.startCommand(temporal, "api")
+	api, endpoint, err := s.startCommand(temporal, "api", "--hot-reads")
 	if err != nil {
 		return err
 	}

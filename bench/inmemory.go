@@ -132,7 +132,7 @@ func (s *stage) startWatchedLonghaul(ctx context.Context) (*rival, error) {
 	}
 	var endpoint string
 	r, err := s.startRival("Longhaul", 20_000, func() (pid int, _ string, err error) {
-		pid, endpoint, err = s.startCommand(temporal, "api")
+		pid, endpoint, err = s.startCommand(temporal, "api", "--hot-reads")
 		return pid, endpoint, err
 	})
 	if err != nil {
