@@ -34,6 +34,11 @@ type Options struct {
 	// Heartbeat, if not 0, takes the place of the product's heartbeat timeout: a
 	// round whose worker was killed is given up so much later.
 	Heartbeat time.Duration
+	// Tools, if there are any, are what every other call is of.
+	Tools []string
+	// CutShort is how many of 100 things that clients do are to make a task and
+	// cancel it as it ends.
+	CutShort int
 	// Patches break the product.
 	Patches []overlay.Patch
 	// Settle bounds the time that tasks have to end once all is healed.
@@ -89,7 +94,7 @@ func run(ctx context.Context, o Options) (*Figures, []Violation, error) {
 	}
 	defer c.Close()
 	r := &runner{Options: o, cluster: c, work: &workload{
-		cluster: c, owners: tokens, target: o.Tasks, log: &ops{calls: make(map[string]Call)},
+		cluster: c, owners: tokens, target: o.Tasks, tools: o.Tools, cutShort: o.CutShort, log: &ops{calls: make(map[string]Call)},
 	}}
 	if err := r.run(ctx); err != nil {
 		return nil, nil, err

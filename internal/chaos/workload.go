@@ -20,6 +20,9 @@ type workload struct {
 	owners  map[string]string // tokens by name
 	// target is how many tasks are created, 0 for any number.
 	target int
+	// tools and cutShort are those of [Options].
+	tools    []string
+	cutShort int
 
 	mu    sync.Mutex
 	tasks []*handle // acknowledged, of all owners
@@ -116,9 +119,12 @@ func (c *client) step(ctx context.Context) {
 	choice := c.rand.IntN(100)
 	mayCreate, mass := c.pending == nil && !c.w.full(), c.w.target > 0
 	switch {
+	case mayCreate && c.rand.IntN(100) < c.w.cutShort:
+		c.cutShort(ctx)
+		return
 	case mayCreate && len(c.open) < maxOpen && choice < 30,
 		mayCreate && len(c.open) < massOpen && mass && c.rand.IntN(4) > 0:
-		c.create(ctx, c.newCall(false))
+		c.create(ctx, c.newCall(c.tool(), false))
 		return
 	case choice < 36 && !mass:
 		c.hold(ctx)
@@ -191,20 +197,29 @@ var toolWeights = []struct {
 	tool   string
 	weight int
 }{
-	{"plain__quick", 10}, {"plain__slow", 18}, {"plain__once", 12}, {"plain__commit", 18}, {"plain__refuse", 4},
+	{quick, 10}, {"plain__slow", 18}, {"plain__once", 12}, {"plain__commit", 18}, {"plain__refuse", 4},
 	{"plain__break", 4}, {"plain__ask", 14}, {"held__ask", 6}, {"held__once", 4}, {"held__glance", 4}, {"workflow__ask", 6},
 }
 
-func (c *client) newCall(held bool) Call {
-	c.calls++
-	call := Call{Label: fmt.Sprintf("c%d-%d", c.n, c.calls), Owner: c.owner, Held: held, Tool: "plain__quick"}
+// quick is the tool that takes no time.
+const quick = "plain__quick"
+
+func (c *client) tool() string {
+	if often := c.w.tools; len(often) > 0 && c.rand.IntN(2) == 0 {
+		return often[c.rand.IntN(len(often))]
+	}
 	at := c.rand.IntN(100)
 	for _, t := range toolWeights {
 		if at -= t.weight; at < 0 {
-			call.Tool = t.tool
-			break
+			return t.tool
 		}
 	}
+	return quick
+}
+
+func (c *client) newCall(tool string, held bool) Call {
+	c.calls++
+	call := Call{Label: fmt.Sprintf("c%d-%d", c.n, c.calls), Owner: c.owner, Held: held, Tool: tool}
 	asks := strings.HasSuffix(call.Tool, "ask") || strings.HasPrefix(call.Tool, "held")
 	if held && asks {
 		call.Tool, asks = "plain__commit", false
@@ -244,8 +259,8 @@ func (c *client) do(ctx context.Context, o Op, timeout time.Duration, run func(c
 }
 
 // create makes a call a task. One that has a key is tried again later if nobody
-// can tell what became of it.
-func (c *client) create(ctx context.Context, call Call) {
+// can tell what became of it. It returns the task that was acknowledged, if any.
+func (c *client) create(ctx context.Context, call Call) *handle {
 	api, wire := c.api(), c.wire()
 	o := c.do(ctx, Op{Kind: OpCreate, Wire: wire, API: api.Name, Label: call.Label}, opTimeout,
 		func(ctx context.Context, o *Op) reply {
@@ -265,8 +280,27 @@ func (c *client) create(ctx context.Context, call Call) {
 	case o.TaskID != "":
 		h := c.w.acknowledge(call, o.TaskID)
 		c.open = append(c.open, h)
+		return h
 	case o.Outcome != OK && call.Key != "":
 		c.pending = &call
+	}
+	return nil
+}
+
+// latest is how much later than a quick task's creation is acknowledged its end
+// may come, over slow links.
+const latest = time.Second
+
+// cutShort makes a task that ends at once and cancels it meanwhile, for the two
+// to meet.
+func (c *client) cutShort(ctx context.Context) {
+	h := c.create(ctx, c.newCall(quick, false))
+	// Most links are quick.
+	late := c.rand.Float64()
+	wire := c.wire()
+	if h != nil {
+		pause(ctx, time.Duration(late*late*late*float64(latest)))
+		c.cancel(ctx, h, wire)
 	}
 }
 
@@ -295,7 +329,7 @@ func (c *client) reuse(ctx context.Context, h *handle) {
 
 // hold calls a tool and waits for its result.
 func (c *client) hold(ctx context.Context) {
-	api, wire, call := c.api(), c.wire(), c.newCall(true)
+	api, wire, call := c.api(), c.wire(), c.newCall(c.tool(), true)
 	c.do(ctx, Op{Kind: OpHeld, Wire: wire, API: api.Name, Label: call.Label}, opTimeout,
 		func(ctx context.Context, o *Op) reply {
 			params := object{"name": call.Tool, "arguments": call.arguments()}
