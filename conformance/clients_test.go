@@ -17,6 +17,7 @@ const scriptTimeout = 2 * time.Minute
 // The official TypeScript clients, one of each generation, call every fixture
 // tool and do with the tasks all that can be done.
 func TestClients(t *testing.T) {
+	t.Parallel()
 	packages := npm.Need(t)
 	dir := scripts(t, packages)
 	s := startServer(t)

@@ -4,6 +4,7 @@ import "testing"
 
 // There is one set of tasks, whichever generation of clients made them.
 func TestAcrossWires(t *testing.T) {
+	t.Parallel()
 	s := startServer(t)
 	for _, made := range generations {
 		for _, used := range generations {

@@ -15,6 +15,7 @@ import (
 // TestServerEverything: the tools of a server nobody here wrote are tasks, and
 // ask whoever calls them, by a configuration file alone.
 func TestServerEverything(t *testing.T) {
+	t.Parallel()
 	packages := npm.Need(t)
 	longhaul := filepath.Join(t.TempDir(), "longhaul")
 	if out, err := exec.Command("go", "build", "-o", longhaul, "../cmd/longhaul").CombinedOutput(); err != nil {

@@ -8,9 +8,11 @@ import (
 // A task outlives kill -9 of everything at any moment: the same id goes on,
 // on the same session, to the right result.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	for _, g := range generations {
 		t.Run(g.name, func(t *testing.T) {
 			t.Run("before the first round", func(t *testing.T) {
+				t.Parallel()
 				s := startServer(t)
 				c := g.connect(t, s.url)
 				id := c.create("slow_compute", object{"seconds": 1, "label": "early"})
@@ -18,6 +20,7 @@ func TestKill(t *testing.T) {
 				wantText(t, c, id, "Computed early in 1 s.")
 			})
 			t.Run("before the reply, which is asked for again under the same key", func(t *testing.T) {
+				t.Parallel()
 				s := startServer(t)
 				c, other := g.connect(t, s.url), connect2025(t, s.url).(client2025)
 				create := func() (string, error) {
@@ -40,6 +43,7 @@ func TestKill(t *testing.T) {
 				wantText(t, c, id, "Deleted f.")
 			})
 			t.Run("in the middle of a round", func(t *testing.T) {
+				t.Parallel()
 				s := startServer(t)
 				c := g.connect(t, s.url)
 				id := c.create("slow_compute", object{"seconds": 3, "label": "middle"})
@@ -48,6 +52,7 @@ func TestKill(t *testing.T) {
 				wantText(t, c, id, "Computed middle in 3 s.")
 			})
 			t.Run("while waiting for input", func(t *testing.T) {
+				t.Parallel()
 				s := startServer(t)
 				c := g.connect(t, s.url)
 				id := c.create("confirm_delete", object{"filename": "f"})
@@ -58,6 +63,7 @@ func TestKill(t *testing.T) {
 				wantText(t, c, id, "Deleted f.")
 			})
 			t.Run("with the only answer just given", func(t *testing.T) {
+				t.Parallel()
 				s := startServer(t)
 				c := g.connect(t, s.url)
 				id := c.create("confirm_delete", object{"filename": "f"})
@@ -66,6 +72,7 @@ func TestKill(t *testing.T) {
 				wantText(t, c, id, "Deleted f.")
 			})
 			t.Run("with one of two answers given", func(t *testing.T) {
+				t.Parallel()
 				s := startServer(t)
 				c := g.connect(t, s.url)
 				id := c.create("multi_input", object{})

@@ -17,7 +17,9 @@ const kills = 10
 // A person is asked once, however often the process that holds the round is
 // killed meanwhile, and whether or not the answer has reached the tool.
 func TestKillWhileAsked(t *testing.T) {
+	t.Parallel()
 	t.Run("ten times over", func(t *testing.T) {
+		t.Parallel()
 		s, dir := startRecorder(t)
 		c := connect2026(t, s.url).(client2026)
 		id := c.create("repeatable", object{})
@@ -41,6 +43,7 @@ func TestKillWhileAsked(t *testing.T) {
 		records(dir, "used").want(t, "Ada")
 	})
 	t.Run("with the answer not used yet", func(t *testing.T) {
+		t.Parallel()
 		s, dir := startRecorder(t)
 		c := connect2026(t, s.url)
 		stall := filepath.Join(dir, "stall")
@@ -54,13 +57,14 @@ func TestKillWhileAsked(t *testing.T) {
 		if err := os.Remove(stall); err != nil {
 			t.Fatal(err)
 		}
-		s.startAgain()
+		s.start()
 		wantText(t, c, id, `{"outcome":"signed by Ada"}`)
 		records(dir, "answers").want(t, "Ada", "Ada")
 		records(dir, "used").want(t, "Ada")
 	})
 	for _, g := range generations {
 		t.Run("of a tool that may not be run twice, on "+g.name, func(t *testing.T) {
+			t.Parallel()
 			s, dir := startRecorder(t)
 			c := g.connect(t, s.url)
 			id := c.create("once", object{})
@@ -86,8 +90,9 @@ func startRecorder(t *testing.T) (s *server, dir string) {
 		t.Fatal(err)
 	}
 	dir = t.TempDir()
-	t.Setenv(recordsEnv, dir)
-	return startCommand(t, self, "dev", "--temporal-addr", "127.0.0.1:0", "--ui-addr", "off"), dir
+	// env is a program, so that servers of tests that run at once have records of
+	// their own.
+	return startCommand(t, "env", recordsEnv+"="+dir, self, "dev", "--temporal-addr", "127.0.0.1:0", "--ui-addr", "off"), dir
 }
 
 // onlyKey is the key of the one request that a task has outstanding.

@@ -46,6 +46,7 @@ func sized(t *testing.T, size, result int) object {
 
 // TestLarge calls with the largest arguments, for the largest results.
 func TestLarge(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := startDev(t, longhaul.Options{Server: sizedServer(), ClaimsDir: dir})
 	const frame = 1000 // more than a result has besides its text

@@ -19,6 +19,8 @@ import (
 	"testing"
 
 	"go.temporal.io/sdk/worker"
+
+	"github.com/longhaul-mcp/longhaul/internal/tcpproxy"
 )
 
 // binary is the server, built by TestMain.
@@ -55,7 +57,10 @@ type server struct {
 	t       *testing.T
 	command []string // what is run, but for its address and data
 	dataDir string
-	url     string
+	// front is between clients and the server, which is found there again when it
+	// was started anew: nobody keeps the port of a killed process free.
+	front *tcpproxy.Proxy
+	url   string
 
 	cmd    *exec.Cmd
 	stdout io.ReadCloser
@@ -72,7 +77,13 @@ func startServer(t *testing.T) *server {
 func startCommand(t *testing.T, command ...string) *server {
 	t.Helper()
 	s := &server{t: t, command: command, dataDir: t.TempDir(), log: &syncBuffer{}}
-	s.start("127.0.0.1:0")
+	var err error
+	if s.front, err = tcpproxy.Listen(""); err != nil {
+		t.Fatal(err)
+	}
+	s.url = "http://" + s.front.Addr() + "/mcp"
+	t.Cleanup(s.front.Close)
+	s.start()
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
@@ -83,9 +94,9 @@ func startCommand(t *testing.T, command ...string) *server {
 }
 
 // start returns when the server is ready.
-func (s *server) start(addr string) {
+func (s *server) start() {
 	s.t.Helper()
-	s.cmd = exec.Command(s.command[0], append(s.command[1:len(s.command):len(s.command)], "--listen", addr, "--data-dir", s.dataDir)...)
+	s.cmd = exec.Command(s.command[0], append(s.command[1:len(s.command):len(s.command)], "--listen", "127.0.0.1:0", "--data-dir", s.dataDir)...)
 	s.cmd.Stderr = s.log
 	var err error
 	if s.stdout, err = s.cmd.StdoutPipe(); err != nil {
@@ -100,7 +111,7 @@ func (s *server) start(addr string) {
 			return
 		}
 		if i := strings.Index(lines.Text(), "http://"); i >= 0 && strings.HasSuffix(lines.Text(), "/mcp") {
-			s.url = lines.Text()[i:]
+			s.front.SetTarget(strings.TrimSuffix(lines.Text()[i+len("http://"):], "/mcp"))
 		}
 	}
 	err = s.cmd.Wait()
@@ -122,11 +133,11 @@ func (s *server) stop() {
 }
 
 // crash kills the server without warning and starts it again, on the same
-// data and port.
+// data.
 func (s *server) crash() {
 	s.t.Helper()
 	s.kill()
-	s.startAgain()
+	s.start()
 }
 
 func (s *server) kill() {
@@ -136,11 +147,6 @@ func (s *server) kill() {
 	}
 	_ = s.cmd.Wait()
 	s.cmd = nil
-}
-
-func (s *server) startAgain() {
-	s.t.Helper()
-	s.start(strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/mcp"))
 }
 
 // syncBuffer is a buffer that a process writes to while a test reads it.

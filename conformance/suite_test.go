@@ -37,6 +37,7 @@ var scenarios = []struct {
 }
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	packages := npm.Need(t)
 	s := startServer(t)
 	for _, scenario := range scenarios {

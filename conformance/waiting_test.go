@@ -43,9 +43,12 @@ func TestThousandWaiting(t *testing.T) {
 		}
 		t.Logf("%d tasks %s in %.1f s", len(tasks), what, time.Since(begin).Seconds())
 	}
-	create := func(_ context.Context, w *waiting) (err error) {
-		w.id, err = c.createOnce("", w.tool, object{})
-		return err
+	create := func(ctx context.Context, w *waiting) (err error) {
+		for {
+			if w.id, err = c.createOnce(w.call, w.tool, object{}); !isPassing(ctx, err) {
+				return err
+			}
+		}
 	}
 	ask := func(ctx context.Context, w *waiting) error {
 		return w.await(ctx, c, func(s waitingState) bool { return len(s.InputRequests) == 1 })
@@ -60,14 +63,14 @@ func TestThousandWaiting(t *testing.T) {
 	}
 
 	// What is made once and for all is made by the first.
-	few := newWaiting(atOnce)
+	few := newWaiting("few", atOnce)
 	forEach(few, "created", create)
 	forEach(few, "asked", ask)
 	forEach(few, "answered", answer)
 	forEach(few, "ended", end)
 	before := measure(t)
 
-	tasks := newWaiting(each)
+	tasks := newWaiting("many", each)
 	forEach(tasks, "created", create)
 	forEach(tasks, "asked", ask)
 	awaitFootprint(t, before)
@@ -83,13 +86,20 @@ func TestThousandWaiting(t *testing.T) {
 }
 
 // waiting is a task that waits for input.
-type waiting struct{ tool, id, key string }
+type waiting struct {
+	call string // the idempotency key
+	tool string
+	id   string
+	key  string // of the request
+}
 
 // newWaiting are tasks to be made, n by rounds and n by a workflow.
-func newWaiting(n int) []waiting {
+func newWaiting(name string, n int) []waiting {
 	tasks := make([]waiting, 0, 2*n)
-	for range n {
-		tasks = append(tasks, waiting{tool: signByRounds}, waiting{tool: signByWorkflow})
+	for i := range n {
+		for _, tool := range []string{signByRounds, signByWorkflow} {
+			tasks = append(tasks, waiting{call: fmt.Sprint(name, i, tool), tool: tool})
+		}
 	}
 	return tasks
 }
@@ -134,12 +144,17 @@ func (w *waiting) answer(ctx context.Context, c client2026) error {
 	return err
 }
 
-// request is made again while Longhaul says so: a busy machine may take longer
-// than a request does.
+// isPassing reports whether Longhaul says that the same request may be made
+// again: a busy machine may take longer than a request does.
+func isPassing(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "Nothing is lost: try again")
+}
+
+// request is made again while that helps.
 func (w *waiting) request(ctx context.Context, c client2026, method string, params object) (json.RawMessage, error) {
 	for {
 		raw, err := c.tryRequest(method, w.id, params, object{})
-		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "Nothing is lost: try again") {
+		if !isPassing(ctx, err) {
 			return raw, err
 		}
 	}

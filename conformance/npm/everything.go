@@ -15,8 +15,20 @@ func (p *Packages) Everything() string {
 }
 
 // StartEverything runs server-everything over streamable HTTP until the test
-// ends, and returns its address. It cannot choose a free port by itself.
+// ends, and returns its address. It cannot choose a free port by itself, and one
+// that was free may be taken again.
 func (p *Packages) StartEverything(t testing.TB) string {
+	t.Helper()
+	for range 5 {
+		if url := p.tryEverything(t); url != "" {
+			return url
+		}
+	}
+	t.Fatal("server-everything did not start")
+	return ""
+}
+
+func (p *Packages) tryEverything(t testing.TB) (url string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -53,7 +65,7 @@ func (p *Packages) StartEverything(t testing.TB) string {
 	select {
 	case <-listening:
 	case <-drained:
-		t.Fatal("server-everything did not start")
+		return ""
 	}
 	return "http://127.0.0.1:" + port + "/mcp"
 }
