@@ -93,6 +93,7 @@ func responses(key, response string) task.InputSignal {
 
 // The requests of a running round become requests of its task.
 func TestAsk(t *testing.T) {
+	t.Parallel()
 	const elicitation = `{"elicitation":{}}`
 
 	t.Run("holds the round until the answer", func(t *testing.T) {

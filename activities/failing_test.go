@@ -86,6 +86,7 @@ func failingServer(how string) {
 // TestFailingTools: whatever a tool does, its own task fails and says why, and
 // the worker and every other task go on.
 func TestFailingTools(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +144,7 @@ func TestFailingTools(t *testing.T) {
 // The workers that were stopped under a round do not count as failures of its
 // upstream, nor do they make its next start later.
 func TestDeploysAreNoFailuresOfTheUpstream(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

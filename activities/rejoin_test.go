@@ -61,6 +61,7 @@ func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // A round whose upstream made a task of the call is not lost with its worker:
 // the next attempt rejoins that task, though the tool may not be run again.
 func TestRejoin(t *testing.T) {
+	t.Parallel()
 	begin := func(t *testing.T, ttl time.Duration) (*tasked, *fixture, client.WorkflowRun) {
 		s := &tasked{polled: make(chan struct{}, 1)}
 		web := httptest.NewServer(s)

@@ -20,6 +20,7 @@ import (
 	"github.com/longhaul-mcp/longhaul"
 	"github.com/longhaul-mcp/longhaul/activities"
 	"github.com/longhaul-mcp/longhaul/claims"
+	"github.com/longhaul-mcp/longhaul/internal/tcpproxy"
 	"github.com/longhaul-mcp/longhaul/internal/temporaltest"
 	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
@@ -156,13 +157,19 @@ func resultText(t *testing.T, run client.WorkflowRun) string {
 // TestTemporalAway takes Temporal away under two running rounds for longer
 // than any of the SDK's own deadlines: one ends meanwhile, one runs through.
 func TestTemporalAway(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
-	server, err := temporaltest.Start(dir, "")
+	server, err := temporaltest.Start(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := server.Addr
 	t.Cleanup(func() { server.Stop() })
+	// Nobody keeps its port free while it is away.
+	link, err := tcpproxy.Listen(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
 
 	running := make(chan struct{}, 2)
 	endMeanwhile, endAfter := make(chan struct{}), make(chan struct{})
@@ -179,7 +186,7 @@ func TestTemporalAway(t *testing.T) {
 			}
 		}
 	}
-	f := setup(t, addr, func(s *mcp.Server) {
+	f := setup(t, link.Addr(), func(s *mcp.Server) {
 		addTool(s, "ends-meanwhile", tool(endMeanwhile))
 		addTool(s, "runs-through", tool(endAfter))
 	})
@@ -198,10 +205,11 @@ func TestTemporalAway(t *testing.T) {
 		<-failedBeats
 	}
 	<-undelivered
-	server, err = temporaltest.Start(dir, addr)
+	server, err = temporaltest.Start(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	link.SetTarget(server.Addr)
 	close(endAfter)
 
 	if got := resultText(t, a); got != "done" {
@@ -227,6 +235,7 @@ func tellFailures(c chan<- struct{}) func(error) {
 }
 
 func TestRound(t *testing.T) {
+	t.Parallel()
 	t.Run("a retried round gets its checkpoint and the same idempotency key", func(t *testing.T) {
 		var keys []string
 		beats := make(chan struct{}, 1000)

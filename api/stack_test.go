@@ -55,7 +55,7 @@ func runTests(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	temporalServer, err := temporaltest.Start(dir, "")
+	temporalServer, err := temporaltest.Start(dir)
 	if err != nil {
 		return fail(err)
 	}

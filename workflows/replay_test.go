@@ -116,7 +116,7 @@ func TestRecord(t *testing.T) {
 	if !*record {
 		t.Skip("histories are only recorded with -record")
 	}
-	server, err := temporaltest.Start(t.TempDir(), "")
+	server, err := temporaltest.Start(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,7 +115,7 @@ var errUnanswered = errors.New("nobody answers this now")
 
 func startRollout(t *testing.T) *rollout {
 	t.Helper()
-	server, err := temporaltest.Start(t.TempDir(), "")
+	server, err := temporaltest.Start(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,21 +43,21 @@ func Build(ctx context.Context, binary string) error {
 	return nil
 }
 
-// Start starts a server on the database in dir. Addr is where it listens; ""
-// is any free port.
-func Start(dir, addr string) (*Server, error) {
-	return start(exec.Command("go", "run", program), dir, addr, os.Stderr)
+// Start starts a server on the database in dir, on any free port.
+func Start(dir string) (*Server, error) {
+	return start(exec.Command("go", "run", program), dir, "127.0.0.1:0", os.Stderr)
 }
 
-// StartBinary is Start with what [Build] has built. The server logs to stderr.
+// StartBinary is Start with what [Build] has built. Addr is where the server
+// listens; "" is any free port. It logs to stderr.
 func StartBinary(binary, dir, addr string, stderr io.Writer) (*Server, error) {
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
 	return start(exec.Command(binary), dir, addr, stderr)
 }
 
 func start(cmd *exec.Cmd, dir, addr string, stderr io.Writer) (*Server, error) {
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
 	cmd.Args = append(cmd.Args, dir, addr)
 	cmd.Stderr = stderr
 	stdin, err := cmd.StdinPipe()
@@ -114,7 +114,7 @@ func Main(m *testing.M, addr *string) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	s, err := Start(dir, "")
+	s, err := Start(dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
