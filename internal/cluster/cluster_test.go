@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/longhaul-mcp/longhaul/internal/cluster"
 	"github.com/longhaul-mcp/longhaul/internal/effects"
 	"github.com/longhaul-mcp/longhaul/internal/failpoint"
-	"github.com/longhaul-mcp/longhaul/internal/overlay"
 	"github.com/longhaul-mcp/longhaul/internal/taskclient"
 )
 
@@ -25,8 +23,10 @@ const patience = time.Minute
 
 type object = map[string]any
 
+// setup starts a cluster for a test, which runs beside others.
 func setup(t *testing.T) (context.Context, *cluster.Cluster) {
 	t.Helper()
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx, cluster.Test(t, cluster.Options{Binaries: binaries})
@@ -67,6 +67,7 @@ func wantResult(ctx context.Context, t *testing.T, c *taskclient.Client, id, lab
 }
 
 func TestFailpoint(t *testing.T) {
+	t.Parallel()
 	t.Run("an api is killed between the start of a task and the reply", func(t *testing.T) {
 		ctx, c := setup(t)
 		first, second := connect(ctx, t, c.APIs[0]), connect(ctx, t, c.APIs[1])
@@ -315,14 +316,5 @@ func TestProcesses(t *testing.T) {
 		if n, _, err := p.Goroutines(ctx); err != nil || n == 0 {
 			t.Errorf("%s has %d goroutines, error %v", p.Name, n, err)
 		}
-	}
-}
-
-// What breaks the product still fits it, and still builds.
-func TestMutants(t *testing.T) {
-	for name, patches := range cluster.Mutants {
-		t.Run(name, func(t *testing.T) {
-			must(t, overlay.Build(t.Context(), "./internal/cluster/program", filepath.Join(t.TempDir(), "mutant"), patches...))
-		})
 	}
 }

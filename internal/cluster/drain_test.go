@@ -41,6 +41,7 @@ func worker(t *testing.T, c *cluster.Cluster, label string) *cluster.Process {
 
 // A worker that is told to stop takes no new rounds, and loses none.
 func TestWorkerDrains(t *testing.T) {
+	t.Parallel()
 	const stopTimeout = 10 * time.Second
 	start := func(t *testing.T, stopTimeout time.Duration) (context.Context, *cluster.Cluster) {
 		t.Parallel()

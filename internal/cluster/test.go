@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -11,9 +12,15 @@ import (
 // patience bounds the start of a cluster.
 const patience = 2 * time.Minute
 
-// Main builds the programs for the tests of a package and runs them: call it
-// from TestMain, exit with what it returns.
+// Main builds the programs for the tests of a package and runs them, up to four
+// at once: they wait far more than they compute. Call it from TestMain, exit with
+// what it returns.
 func Main(m *testing.M, b *Binaries) int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "longhaul-cluster-*")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -9,7 +9,6 @@ package faults_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -24,14 +23,7 @@ import (
 
 var binaries cluster.Binaries
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// The tests wait far more than they compute.
-	if err := flag.Set("test.parallel", "4"); err != nil {
-		panic(err)
-	}
-	os.Exit(cluster.Main(m, &binaries))
-}
+func TestMain(m *testing.M) { os.Exit(cluster.Main(m, &binaries)) }
 
 // patience bounds what a test waits for.
 const patience = 3 * time.Minute
