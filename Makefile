@@ -20,7 +20,7 @@ test: ## All tests
 # The packages that link the embedded Temporal take minutes to build with the
 # race detector, and so do tests on 50 MiB of JSON.
 race: ## The tests of what does not link the embedded Temporal, with the race detector
-	go test -race -skip TestLarge . ./activities ./claims ./engine ./internal/demo ./task ./upstream ./workflows ./workflowtool
+	go test -race -skip 'TestLarge$$' . ./activities ./api ./claims ./engine ./internal/demo ./task ./upstream ./worker ./workflows ./workflowtool
 
 conformance: ## The official suite and clients; without npm it fails instead of skipping
 	LONGHAUL_REQUIRE_NPM=1 go test -v ./conformance/...
