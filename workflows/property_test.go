@@ -197,7 +197,8 @@ func (l *life) run() error {
 	suite.SetLogger(quiet)
 	env := suite.NewTestWorkflowEnvironment()
 	l.env = env
-	env.SetTestTimeout(20 * time.Second)
+	env.SetTestTimeout(30 * time.Second)
+	env.SetWorkerOptions(patient)
 	env.SetStartTime(l.now)
 	workflows.Register(env, nil)
 	env.RegisterActivityWithOptions(l.round, activity.RegisterOptions{Name: task.ActivityRound})

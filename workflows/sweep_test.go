@@ -15,6 +15,7 @@ import (
 func TestSweepTellsTheTimeByTemporal(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
+	env.SetWorkerOptions(patient)
 	env.SetStartTime(epoch)
 	workflows.Register(env, nil)
 	var got task.SweepRange

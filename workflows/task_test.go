@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -30,12 +31,17 @@ type fixture struct {
 	memo []task.State // every state projected, in order
 }
 
+// patient workers do not take a coroutine that a busy machine keeps from running
+// for a second for one in a deadlock.
+var patient = worker.Options{DeadlockDetectionTimeout: 20 * time.Second}
+
 func setup(t *testing.T, f tool) *fixture { return setupWith(t, f, nil) }
 
 func setupWith(t *testing.T, f tool, functions map[string]workflows.Function) *fixture {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(30 * time.Second)
+	env.SetWorkerOptions(patient)
 	env.SetStartTime(epoch)
 	workflows.Register(env, functions)
 	env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: task.ActivityRound})

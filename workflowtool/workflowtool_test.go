@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -54,6 +55,8 @@ func setup[In, Out any](t *testing.T, f func(workflow.Context, In) (Out, error))
 		Workflow:     tool.Name(),
 	}}
 	x.SetTestTimeout(30 * time.Second)
+	// A busy machine may keep a coroutine from running for longer than a second.
+	x.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: 20 * time.Second})
 	workflows.Register(x, map[string]workflows.Function{tool.Name(): tool.Function()})
 	x.OnUpsertMemo(mock.Anything).Run(func(args mock.Arguments) {
 		x.memo = append(x.memo, args.Get(0).(map[string]any)[task.MemoState].(task.State))
