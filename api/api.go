@@ -196,7 +196,11 @@ func (a *API) newEcho() *echo.Echo {
 	e.Use(middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
 		LogMethod: true, LogStatus: true, LogLatency: true, LogURIPath: true, LogRequestID: true, HandleError: true,
 		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
-			a.log.LogAttrs(c.Request().Context(), slog.LevelDebug, "request",
+			ctx := c.Request().Context()
+			if !a.log.Enabled(ctx, slog.LevelDebug) {
+				return nil
+			}
+			a.log.LogAttrs(ctx, slog.LevelDebug, "request",
 				slog.String("request_id", v.RequestID), slog.String("method", v.Method), slog.String("path", v.URIPath),
 				slog.Int("status", v.Status), slog.Duration("latency", v.Latency))
 			return nil

@@ -1,9 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/longhaul-mcp/longhaul/task"
 )
@@ -27,6 +31,109 @@ func TestObject(t *testing.T) {
 		if _, err := object(json.RawMessage(raw), true); err == nil {
 			t.Errorf("%s: keys that differ in case are two", raw)
 		}
+	}
+}
+
+// An object is read as encoding/json reads it, but for what it does with keys
+// that are alike.
+func FuzzObject(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, ` { "a" : 1 , "b" : [ {"c":"}]\\\""} , 2 ] } `, `{"a":{"b":{}},"a":null}`, `{"taskId":1,"TASKID":true,"ta\u017fkid":-1.5e3}`,
+		`{"\ud800":"x","":"\u0000"}`, "{\"\xff\":1,\"\xfe\":2}", `{"a":1}x`, `{"a":1,}`, `[1]`, `"`, ``, `{"a":"\\"}`, `{"ß":1,"ẞ":2,"SS":3}`,
+	} {
+		f.Add([]byte(seed), true)
+		f.Add([]byte(seed), false)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, fold bool) {
+		got, err := object(raw, fold)
+		if !json.Valid(raw) {
+			if !errors.Is(err, errNotJSON) {
+				t.Fatalf("%q: %v", raw, err)
+			}
+			return
+		}
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		if begin, err2 := dec.Token(); err2 != nil || begin != json.Delim('{') {
+			if !errors.Is(err, errNotObject) {
+				t.Fatalf("%q: %v", raw, err)
+			}
+			return
+		}
+		var keys []string
+		want, twice := map[string]string{}, false
+		for dec.More() {
+			key, err := dec.Token()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var value json.RawMessage
+			if err := dec.Decode(&value); err != nil {
+				t.Fatal(err)
+			}
+			name := key.(string)
+			alike := func(other string) bool { return other == name || fold && strings.EqualFold(other, name) }
+			if slices.ContainsFunc(keys, alike) {
+				twice = true
+				continue
+			}
+			keys = append(keys, name)
+			want[name] = string(value)
+		}
+		if _, duplicate := errors.AsType[*duplicateKeyError](err); duplicate != twice || err != nil && !duplicate {
+			t.Fatalf("%q: %v, and a key is there twice: %v", raw, err, twice)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%q has %v, want %v", raw, got, want)
+		}
+		for key, value := range want {
+			if string(got[key]) != value {
+				t.Fatalf("%q has %s under %q, want %s", raw, got[key], key, value)
+			}
+		}
+	})
+}
+
+// A session that was unsealed before is checked as if it had not been.
+func TestSessionsAreCheckedAnew(t *testing.T) {
+	s, err := newSessions(make([]byte, KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for range maxOpened + 10 {
+		id, err := s.open(version20251125, json.RawMessage(`{}`), "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.lookup(id, "ann"); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	if len(s.opened) > maxOpened {
+		t.Errorf("%d sessions are kept", len(s.opened))
+	}
+	id := ids[len(ids)-1]
+	if _, err := s.lookup(id, "bob"); !errors.Is(err, errSessionGone) {
+		t.Errorf("of another owner: %v", err)
+	}
+	sess, err := s.lookup(id, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.revoke(sess)
+	if _, err := s.lookup(id, "ann"); !errors.Is(err, errSessionGone) {
+		t.Errorf("revoked: %v", err)
+	}
+	sess, err = s.lookup(ids[0], "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	aged := *sess
+	aged.IssuedAt = aged.IssuedAt.Add(-sessionAge - time.Minute)
+	s.opened[ids[0]] = &aged
+	if _, err := s.lookup(ids[0], "ann"); !errors.Is(err, errSessionGone) {
+		t.Errorf("too old: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ const (
 	// maxCapabilities bounds the client capabilities a session id carries: it
 	// travels in a header of every request.
 	maxCapabilities = 2 << 10
+	// maxOpened bounds the sessions that are kept as they were unsealed.
+	maxOpened = 1024
 )
 
 type session struct {
@@ -42,11 +45,12 @@ type sessions struct {
 
 	mu      sync.Mutex
 	revoked map[string]time.Time // session ID → when it would have expired
+	opened  map[string]*session  // by header; to unseal one takes a while
 }
 
 func newSessions(secret []byte) (*sessions, error) {
 	s, err := newSealer(secret, "session")
-	return &sessions{sealer: s, revoked: make(map[string]time.Time)}, err
+	return &sessions{sealer: s, revoked: make(map[string]time.Time), opened: make(map[string]*session)}, err
 }
 
 // open starts a session and returns its id for the header.
@@ -83,26 +87,51 @@ func boundCapabilities(raw json.RawMessage) (json.RawMessage, error) {
 	return raw, nil
 }
 
+var errSessionGone = refuse(http.StatusNotFound, codeInvalidRequest, "Session not found: send initialize without a session id")
+
 // lookup returns the session that header names. A forged, expired or revoked
 // id and one of another owner are the same to the client: 404, start anew.
 func (s *sessions) lookup(header string, owner task.Owner) (*session, error) {
 	if header == "" {
 		return nil, refuse(http.StatusBadRequest, codeInvalidRequest, "Missing Mcp-Session-Id header: send initialize first")
 	}
-	gone := refuse(http.StatusNotFound, codeInvalidRequest, "Session not found: send initialize without a session id")
-	var sess session
-	if err := s.sealer.open(header, &sess); err != nil {
-		return nil, gone
+	sess, err := s.unseal(header)
+	if err != nil {
+		return nil, errSessionGone
 	}
 	if sess.OwnerHash != owner.Hash() || time.Since(sess.IssuedAt) > sessionAge {
-		return nil, gone
+		return nil, errSessionGone
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.revoked[sess.ID]; ok {
-		return nil, gone
+		return nil, errSessionGone
 	}
-	return &sess, nil
+	return sess, nil
+}
+
+// unseal is the session that header was made of, which nobody may change.
+func (s *sessions) unseal(header string) (*session, error) {
+	s.mu.Lock()
+	sess := s.opened[header]
+	s.mu.Unlock()
+	if sess != nil {
+		return sess, nil
+	}
+	sess = new(session)
+	if err := s.sealer.open(header, sess); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for old := range s.opened {
+		if len(s.opened) < maxOpened {
+			break
+		}
+		delete(s.opened, old)
+	}
+	s.opened[strings.Clone(header)] = sess
+	return sess, nil
 }
 
 // revoke ends the session for this process.

@@ -44,6 +44,9 @@ func runTests(m *testing.M) int {
 	if temporaltest.FuzzWorker() {
 		return m.Run()
 	}
+	if os.Getenv(benchServer) != "" {
+		return serveBench()
+	}
 	fail := func(err error) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
