@@ -533,6 +533,28 @@ func TestOutcomeCache(t *testing.T) {
 		})
 	})
 
+	t.Run("answers what was waited for for a long time", func(t *testing.T) {
+		var ahead atomic.Int64
+		f := setup(t, hotReads, func(o *engine.Options) {
+			o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		})
+		release := make(chan struct{})
+		f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) {
+			<-release
+			return done("ok"), nil
+		})
+		ref := f.create()
+		var waiting sync.WaitGroup
+		waiting.Go(func() { f.await(ref, terminal) })
+		f.reheat(ref) // the long poll has begun
+		ahead.Add(int64(time.Minute))
+		close(release)
+		waiting.Wait()
+		if f.free(1, func() { f.get(ref); full(f, ref) }) != 1 {
+			t.Error("what a long poll has just told of was asked for")
+		}
+	})
+
 	t.Run("is bounded in bytes", func(t *testing.T) {
 		f := setup(t, size(32<<10))
 		f.work(echo)

@@ -24,7 +24,8 @@ type ending struct {
 	// was there that must not come back.
 	task      *task.Task
 	ownerHash string
-	at        time.Time // when a look at it began that found it so
+	// began and seen are when the look at it did that found it so, and when it had.
+	began, seen time.Time
 }
 
 // size is about what an entry takes, in bytes.
@@ -88,11 +89,11 @@ func (c *outcomes) put(id string, x *ending) {
 	defer c.mu.Unlock()
 	if e, ok := c.entries[id]; ok {
 		old := e.Value.(*outcomeEntry).ending
-		if old.at.After(x.at) {
+		if old.began.After(x.began) {
 			return
 		}
 		if old.task != nil && x.task != nil && old.isOf(x.task) && hasMore(x.task.Outcome) {
-			x = &ending{old.task, x.ownerHash, x.at} // which may have all of it
+			x = &ending{old.task, x.ownerHash, x.began, x.seen} // which may have all of it
 		}
 		c.remove(e)
 	}
@@ -106,7 +107,7 @@ func (c *outcomes) put(id string, x *ending) {
 }
 
 // forget drops what is known of a task, and ignores what is read before now.
-func (c *outcomes) forget(id string, now time.Time) { c.put(id, &ending{at: now}) }
+func (c *outcomes) forget(id string, now time.Time) { c.put(id, &ending{began: now}) }
 
 func (c *outcomes) remove(e *list.Element) {
 	x := c.used.Remove(e).(*outcomeEntry)
@@ -117,12 +118,12 @@ func (c *outcomes) remove(e *list.Element) {
 // remember keeps what was read of a task, if it is closed.
 func (e *Engine) remember(r *reading, t *task.Task) {
 	if r.closed() && !r.held { // the ID of a held call is used again
-		e.keep(t, r.card.OwnerHash, r.at)
+		e.keep(t, r.card.OwnerHash, r.at, r.at)
 	}
 }
 
-func (e *Engine) keep(t *task.Task, ownerHash string, at time.Time) {
-	e.outcomes.put(t.ID, &ending{share(t), ownerHash, at})
+func (e *Engine) keep(t *task.Task, ownerHash string, began, seen time.Time) {
+	e.outcomes.put(t.ID, &ending{share(t), ownerHash, began, seen})
 }
 
 // known is a task that need not be asked for, with its full outcome or only the
@@ -139,7 +140,7 @@ func (e *Engine) known(ref task.Ref, full bool) (*task.Task, error) {
 	}
 	x := e.outcomes.get(ref.ID)
 	switch {
-	case x == nil, e.o.Now().Sub(x.at) > outcomeFor, full && hasMore(x.task.Outcome), x.ownerHash != ref.Owner.Hash():
+	case x == nil, e.o.Now().Sub(x.seen) > outcomeFor, full && hasMore(x.task.Outcome), x.ownerHash != ref.Owner.Hash():
 		return nil, nil
 	case e.isOver(x.task.ExpiresAt()):
 		return nil, task.ErrExpired

@@ -422,7 +422,7 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	t.Rev++
 	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, end.at, end.outcome
 	if !c.held {
-		h.e.keep(t, c.ownerHash, end.began)
+		h.e.keep(t, c.ownerHash, end.began, end.seen)
 	}
 	h.publish(w, t, 0)
 	return true
@@ -466,14 +466,16 @@ func (h *hub) refresh(ctx context.Context, w *watch, end *conclusion) (_ *readin
 // before.
 func (h *hub) conclude(ctx context.Context, w *watch, last *reading, end *conclusion) {
 	r := *last
-	r.status, r.closedAt, r.at = enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, end.at, end.began
+	r.status, r.closedAt = enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, end.at
 	if err := h.e.settle(ctx, &r); err != nil {
 		h.fail(w, err)
 		return
 	}
 	t := r.task()
 	t.Outcome = end.outcome
-	h.e.remember(&r, t)
+	if !r.held {
+		h.e.keep(t, r.card.OwnerHash, end.began, end.seen)
+	}
 	h.publish(w, t, 0)
 }
 
@@ -518,7 +520,8 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *concl
 type conclusion struct {
 	outcome *task.Outcome
 	at      time.Time // by Temporal's clock
-	began   time.Time // when the poll did that found it
+	// began and seen are when the poll did that found it, and when it had.
+	began, seen time.Time
 	// plain: a success of which nothing is in the memo that the close event does
 	// not say.
 	plain bool
@@ -543,6 +546,7 @@ func (h *hub) conclusion(w *watch, events []*historypb.HistoryEvent, began time.
 		outcome: o,
 		at:      last.GetEventTime().AsTime(),
 		began:   began,
+		seen:    h.e.o.Now(),
 		plain: last.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED &&
 			!o.IsError && o.ResultClaim == nil && !slices.ContainsFunc(before, changesState),
 	}
