@@ -150,7 +150,7 @@ func awaitAsking(ctx context.Context, addr string, n int) error {
 			Namespace: client.DefaultNamespace,
 			Query:     fmt.Sprintf("%s = %s", task.SearchStatus, strconv.Quote(string(task.StatusInputRequired))),
 		})
-		if err != nil || int(count.GetCount()) == n {
+		if err != nil || int(count.GetCount()) >= n {
 			return err
 		}
 		if err := rest(ctx, 200*time.Millisecond); err != nil {
