@@ -51,6 +51,9 @@ func (h *hub) hot(ref task.Ref) *task.Task {
 	if !w.followed || h.writing[ref.ID] > 0 || w.settled <= w.unsettled || now.Sub(w.readAt) > hotFor {
 		return nil
 	}
+	if !now.Before(w.wantedUntil) {
+		w.want()
+	}
 	w.wantedUntil = now.Add(wantedFor)
 	return w.latest
 }

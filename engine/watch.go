@@ -163,6 +163,7 @@ type watch struct {
 
 	waiters  int
 	progress int           // waiters that want progress
+	wanted   chan struct{} // has an entry when that may have become one more
 	latest   *task.Task    // shared; never changed
 	err      error         // why it ended without a terminal state
 	changed  chan struct{} // closed when latest or err changes, and replaced
@@ -205,7 +206,7 @@ func (h *hub) join(ref task.Ref, progress bool, quiet time.Duration) (*watch, er
 		ctx, stop := context.WithCancel(h.ctx)
 		now := h.moment()
 		w = &watch{
-			id: ref.ID, owner: ref.Owner, held: ref.Held, stop: stop, changed: make(chan struct{}),
+			id: ref.ID, owner: ref.Owner, held: ref.Held, stop: stop, changed: make(chan struct{}), wanted: make(chan struct{}, 1),
 			published: now, unsettled: now,
 		}
 		h.watches[ref.ID] = w
@@ -217,6 +218,7 @@ func (h *hub) join(ref task.Ref, progress bool, quiet time.Duration) (*watch, er
 	w.waiters++
 	if progress {
 		w.progress++
+		w.want()
 	}
 	return w, nil
 }
@@ -281,6 +283,14 @@ func (w *watch) wake() {
 	w.changed = make(chan struct{})
 }
 
+// want tells run that somebody wants progress.
+func (w *watch) want() {
+	select {
+	case w.wanted <- struct{}{}:
+	default:
+	}
+}
+
 func (h *hub) wantsProgress(w *watch) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -338,8 +348,17 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 	}
 	// Spread out what many watches would otherwise ask for at the same time.
 	jitter := time.Duration(rand.Int64N(int64(refreshEvery / 5)))
-	tick := time.NewTicker(refreshEvery - refreshEvery/10 + jitter)
+	every := refreshEvery - refreshEvery/10 + jitter
+	tick := time.NewTimer(every)
 	defer tick.Stop()
+	// A task that is followed needs no ticks, unless somebody wants its progress.
+	asleep := false
+	wake := func() {
+		if asleep {
+			tick.Reset(every)
+			asleep = false
+		}
+	}
 
 	news := make(chan struct{}, 1)
 	var followed chan *conclusion // when the long poll ends; nil if there is none
@@ -371,9 +390,17 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 				h.conclude(ctx, w, last, end)
 				return
 			}
+			wake()
+		case <-w.wanted:
+			wake()
+			continue
 		case <-tick.C:
 			progress := h.wantsProgress(w)
-			if !progress && (followed != nil || time.Since(looked) < h.turn()) {
+			if asleep = !progress && followed != nil; asleep {
+				continue
+			}
+			tick.Reset(every)
+			if !progress && time.Since(looked) < h.turn() {
 				continue
 			}
 			looked = time.Now()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -137,6 +138,53 @@ func TestWatch(t *testing.T) {
 		if err != nil || len(seen) != 2 || seen[0] != 1 || seen[1] != 2 {
 			t.Errorf("saw %v, %v", seen, err)
 		}
+	})
+
+	t.Run("shows progress to those who come to a watch that rests", func(t *testing.T) {
+		f := setup(t)
+		steps := make(chan float64)
+		f.work(func(ctx context.Context, _ task.RoundInput) (task.RoundResult, error) {
+			token := activity.GetInfo(ctx).TaskToken
+			for p := range steps {
+				beat := task.Heartbeat{Progress: &task.Progress{Progress: p}}
+				if err := f.client.RecordActivityHeartbeat(ctx, token, beat); err != nil {
+					t.Error(err)
+				}
+			}
+			return done("ok"), nil
+		})
+		ref := f.create()
+		steps <- 1
+		watched := make(chan struct{}, 1)
+		var ended sync.WaitGroup
+		ended.Go(func() {
+			err := f.watch(t.Context(), ref, task.WatchOptions{}, func(*task.Task) {
+				select {
+				case watched <- struct{}{}:
+				default:
+				}
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		<-watched
+		<-time.After(2500 * time.Millisecond) // beyond its last tick, if it has one
+		next := 2.0
+		err := f.watch(t.Context(), ref, task.WatchOptions{Progress: true}, func(now *task.Task) {
+			switch {
+			case now.Progress == nil:
+			case now.Progress.Progress == 3:
+				close(steps)
+			default:
+				steps <- next
+				next++
+			}
+		})
+		if err != nil || next != 4 {
+			t.Errorf("the last step was %v, %v", next-1, err)
+		}
+		ended.Wait()
 	})
 
 	t.Run("goes on by polling where there is no long poll left", func(t *testing.T) {
