@@ -32,6 +32,9 @@
 // The transfer queue acknowledges every second instead of every 30. A workflow can only be deleted
 // once its close is acknowledged; with the default a deleted task is there for another half minute.
 //
+// The cache of workflows holds 20,000 instead of 128,000. Each takes some 45 KB, and stays for an hour
+// when it has ended, too: the default is up to 6 GB.
+//
 // Activity cancellation is pushed to the workers. By default an activity learns of it in the reply
 // to its next heartbeat.
 //

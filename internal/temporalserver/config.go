@@ -30,6 +30,9 @@ const (
 	// for Temporal to multiply by its burst ratios.
 	unlimited = 1_000_000
 
+	// cachedWorkflows bounds the workflows that are kept in memory, some 45 KB each.
+	cachedWorkflows = 20_000
+
 	// maxPollRPS is how often a second a queue processor may look for work.
 	maxPollRPS = 2000
 )
@@ -56,6 +59,8 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.FrontendMaxConcurrentLongRunningRequestsPerInstance.Key(): unlimited,
 
 		dynamicconfig.TransferProcessorUpdateAckInterval.Key(): time.Second,
+
+		dynamicconfig.HistoryCacheHostLevelMaxSize.Key(): cachedWorkflows,
 
 		dynamicconfig.WorkerHeartbeatsEnabled.Key():           true,
 		dynamicconfig.WorkerCommandsEnabled.Key():             true,
