@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // pool keeps the idle sessions of one server and bounds how many there are,
@@ -17,10 +18,45 @@ type pool struct {
 	mu   sync.Mutex
 	busy int
 	idle []*session // the most recently used last
+	// What is idle for idleFor is handed to discard, unless that is nil. expiry is
+	// set while there is something to wait for.
+	idleFor time.Duration
+	discard func(*session) bool
+	expiry  *time.Timer
 }
 
+// newPool makes a pool of at most size sessions, of which maxIdle are kept idle
+// for as long as the pool is.
 func newPool(size, maxIdle int) *pool {
 	return &pool{slots: make(chan struct{}, size), maxIdle: maxIdle}
+}
+
+// expire has sessions that were not used for idleFor handed to discard, until
+// that returns false: then they wait for drain.
+func (p *pool) expire(idleFor time.Duration, discard func(*session) bool) {
+	p.idleFor, p.discard = idleFor, discard
+}
+
+// trim discards what has been idle for long enough.
+func (p *pool) trim() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expiry = nil
+	for len(p.idle) > 0 && time.Since(p.idle[0].idleSince) >= p.idleFor {
+		if !p.discard(p.idle[0]) {
+			return
+		}
+		p.idle = slices.Delete(p.idle, 0, 1)
+	}
+	p.await()
+}
+
+// await has trim called when the session that was idle first is to go.
+func (p *pool) await() {
+	if p.discard == nil || p.expiry != nil || len(p.idle) == 0 {
+		return
+	}
+	p.expiry = time.AfterFunc(p.idleFor-time.Since(p.idle[0].idleSince), p.trim)
 }
 
 // get waits until another session may be busy. It returns an idle one that
@@ -62,7 +98,9 @@ func (p *pool) put(sess *session) (kept bool) {
 	defer p.mu.Unlock()
 	p.busy--
 	if sess != nil && len(p.idle) < p.maxIdle {
+		sess.idleSince = time.Now()
 		p.idle = append(p.idle, sess)
+		p.await()
 		kept = true
 	}
 	<-p.slots
@@ -75,5 +113,8 @@ func (p *pool) drain() []*session {
 	defer p.mu.Unlock()
 	idle := p.idle
 	p.idle = nil
+	if p.expiry != nil {
+		p.expiry.Stop()
+	}
 	return idle
 }

@@ -118,9 +118,12 @@ func HTTP(name, rawURL string, headers map[string]string) (Server, error) {
 	return s, nil
 }
 
-// maxIdleInProcess bounds the idle sessions of a server in this process. To make
-// one costs as much as a call.
-const maxIdleInProcess = 64
+// maxIdleInProcess bounds the idle sessions of a server in this process, and
+// idleInProcess how long each is kept. To make one costs as much as a call.
+const (
+	maxIdleInProcess = 64
+	idleInProcess    = 10 * time.Second
+)
 
 // server is a Server at work.
 type server struct {
@@ -160,6 +163,7 @@ func newServer(set *Set, s Server, poolSize int) *server {
 		srv.pool, srv.starts = newPool(poolSize, poolSize), newStarts()
 	case *inProcess:
 		srv.pool = newPool(math.MaxInt32, maxIdleInProcess)
+		srv.pool.expire(idleInProcess, func(sess *session) bool { return set.goJob(sess.close) })
 	}
 	return srv
 }

@@ -61,6 +61,8 @@ type session struct {
 	params *callParams
 	// spoiled is set when a call was cut short: its tool may still run.
 	spoiled bool
+	// idleSince is when its pool got it back.
+	idleSince time.Time
 }
 
 type sessionOptions struct {
