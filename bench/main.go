@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string) error {
 	which := flags.String("run", "", "make only the comparisons whose names match this `regexp`")
 	short := flags.Bool("short", false, "fewer and shorter rounds: to try whether it works, not for figures")
 	logs := flags.String("logs", "", "`directory` for what the processes log (default: a temporary one, kept if a comparison fails)")
-	profiles := flags.String("profile", "", "`directory` for CPU profiles of all processes but Temporal's")
+	profiles := flags.String("profile", "", "`directory` for CPU profiles of all processes")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), "Compares Longhaul with others, side by side.\n\nComparisons:\n")
 		for _, c := range comparisons() {

@@ -83,7 +83,11 @@ func (s *stage) startTemporal() (*temporal, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := temporaltest.StartBinary(s.temporal, dir, "", log)
+	var env []string
+	if s.profiles != "" {
+		env = append(env, temporaltest.ProfileEnv+"="+filepath.Join(s.profiles, "temporal-"+filepath.Base(dir)+".pprof"))
+	}
+	server, err := temporaltest.StartBinary(s.temporal, dir, "", log, env...)
 	if err != nil {
 		return nil, err
 	}

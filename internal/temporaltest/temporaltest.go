@@ -30,6 +30,9 @@ type Server struct {
 	cmd   *exec.Cmd
 }
 
+// ProfileEnv names the file to which the server writes a CPU profile of its life.
+const ProfileEnv = "LONGHAUL_TEMPORAL_PROFILE"
+
 const program = "github.com/longhaul-mcp/longhaul/internal/temporaltest/server"
 
 // Build writes the server's program to the file binary, for those who start it
@@ -49,12 +52,15 @@ func Start(dir string) (*Server, error) {
 }
 
 // StartBinary is Start with what [Build] has built. Addr is where the server
-// listens; "" is any free port. It logs to stderr.
-func StartBinary(binary, dir, addr string, stderr io.Writer) (*Server, error) {
+// listens; "" is any free port. It logs to stderr, and has env besides this
+// process's environment.
+func StartBinary(binary, dir, addr string, stderr io.Writer, env ...string) (*Server, error) {
 	if addr == "" {
 		addr = "127.0.0.1:0"
 	}
-	return start(exec.Command(binary), dir, addr, stderr)
+	cmd := exec.Command(binary)
+	cmd.Env = append(os.Environ(), env...)
+	return start(cmd, dir, addr, stderr)
 }
 
 func start(cmd *exec.Cmd, dir, addr string, stderr io.Writer) (*Server, error) {

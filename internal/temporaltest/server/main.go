@@ -11,10 +11,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"time"
 
 	"github.com/longhaul-mcp/longhaul/engine"
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
+	"github.com/longhaul-mcp/longhaul/internal/temporaltest"
 	_ "github.com/longhaul-mcp/longhaul/internal/temporaltest/embedded"
 )
 
@@ -37,6 +39,17 @@ func run(dir, addr string) error {
 		return err
 	}
 	defer s.Stop()
+	if file := os.Getenv(temporaltest.ProfileEnv); file != "" {
+		f, err := os.Create(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	fmt.Println(s.TemporalAddr(), os.Getpid())
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
