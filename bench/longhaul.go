@@ -17,6 +17,7 @@ import (
 	"github.com/longhaul-mcp/longhaul"
 	"github.com/longhaul-mcp/longhaul/api"
 	"github.com/longhaul-mcp/longhaul/engine"
+	"github.com/longhaul-mcp/longhaul/internal/heapfloor"
 	"github.com/longhaul-mcp/longhaul/upstream"
 	"github.com/longhaul-mcp/longhaul/worker"
 	"github.com/longhaul-mcp/longhaul/workflows"
@@ -36,6 +37,7 @@ func runLonghaul(ctx context.Context, r *role) error {
 	if err := r.in.Decode(&at); err != nil {
 		return err
 	}
+	defer heapfloor.Raise()() // as in longhaul.Run
 	var count requests
 	c, err := at.dial(ctx, count.intercept)
 	if err != nil {
