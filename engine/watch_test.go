@@ -110,16 +110,7 @@ func TestWatch(t *testing.T) {
 	t.Run("shows progress to those who want it", func(t *testing.T) {
 		f := setup(t)
 		steps := make(chan float64)
-		f.work(func(ctx context.Context, _ task.RoundInput) (task.RoundResult, error) {
-			token := activity.GetInfo(ctx).TaskToken
-			for p := range steps {
-				beat := task.Heartbeat{Progress: &task.Progress{Progress: p}}
-				if err := f.client.RecordActivityHeartbeat(ctx, token, beat); err != nil {
-					t.Error(err)
-				}
-			}
-			return done("ok"), nil
-		})
+		f.work(f.reportEach(steps))
 		ref := f.create()
 		steps <- 1
 		var seen []float64
@@ -143,16 +134,7 @@ func TestWatch(t *testing.T) {
 	t.Run("shows progress to those who come to a watch that rests", func(t *testing.T) {
 		f := setup(t)
 		steps := make(chan float64)
-		f.work(func(ctx context.Context, _ task.RoundInput) (task.RoundResult, error) {
-			token := activity.GetInfo(ctx).TaskToken
-			for p := range steps {
-				beat := task.Heartbeat{Progress: &task.Progress{Progress: p}}
-				if err := f.client.RecordActivityHeartbeat(ctx, token, beat); err != nil {
-					t.Error(err)
-				}
-			}
-			return done("ok"), nil
-		})
+		f.work(f.reportEach(steps))
 		ref := f.create()
 		steps <- 1
 		watched := make(chan struct{}, 1)
@@ -390,5 +372,19 @@ func TestEndOfWatchedTaskIsNotRead(t *testing.T) {
 	read, err := setup(t).GetOutcome(t.Context(), ref)
 	if err != nil || asJSON(read) != asJSON(last) {
 		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
+	}
+}
+
+// reportEach is a round that reports each step, and ends with them.
+func (f *fixture) reportEach(steps <-chan float64) func(context.Context, task.RoundInput) (task.RoundResult, error) {
+	return func(ctx context.Context, _ task.RoundInput) (task.RoundResult, error) {
+		token := activity.GetInfo(ctx).TaskToken
+		for p := range steps {
+			beat := task.Heartbeat{Progress: &task.Progress{Progress: p}}
+			if err := f.client.RecordActivityHeartbeat(ctx, token, beat); err != nil {
+				f.t.Error(err)
+			}
+		}
+		return done("ok"), nil
 	}
 }
