@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
 )
 
 // maxEvents is the history of a plain task: Temporal's own 11 events for a
@@ -20,6 +21,11 @@ func createResult(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
+	c, err := place{TemporalAddr: temporal.addr}.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	bare, err := s.start(roleBare, place{temporal.addr, uuid.NewString()}, nil)
 	if err != nil {
 		return err
@@ -63,7 +69,7 @@ func createResult(ctx context.Context, s *stage) error {
 		}
 		b, l, local := sides[0].all, sides[1].all, sides[2].all
 		for _, r := range l.rounds {
-			events, err := historyEvents(ctx, temporal.addr, r.LastID)
+			events, err := historyEvents(ctx, c, r.LastID)
 			if err != nil {
 				return err
 			}
@@ -149,12 +155,7 @@ func (s *samples) add(u used) {
 	s.spent = append(s.spent, u.own.cpu)
 }
 
-func historyEvents(ctx context.Context, addr, id string) (n int, err error) {
-	c, err := place{TemporalAddr: addr}.dial(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
+func historyEvents(ctx context.Context, c client.Client, id string) (n int, err error) {
 	events := c.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for ; events.HasNext(); n++ {
 		if _, err := events.Next(); err != nil {

@@ -196,13 +196,18 @@ func runWaiter(ctx context.Context, r *role) error {
 	if err := r.in.Decode(&at); err != nil {
 		return err
 	}
-	return serveWaits(r, map[string]func() (string, time.Duration, error){
-		wayResult: func() (string, time.Duration, error) {
+	inSession := func(wait func(*taskclient.Client) (string, time.Duration, error)) func() (string, time.Duration, error) {
+		return func() (string, time.Duration, error) {
 			c, err := taskclient.Connect(ctx, at.Endpoint)
 			if err != nil {
 				return "", 0, err
 			}
 			defer c.Close()
+			return wait(c)
+		}
+	}
+	return serveWaits(r, map[string]func() (string, time.Duration, error){
+		wayResult: inSession(func(c *taskclient.Client) (string, time.Duration, error) {
 			id, err := c.Create(ctx, toolEnd, endInput{shaken(untilWaiting)})
 			if err != nil {
 				return "", 0, err
@@ -213,13 +218,8 @@ func runWaiter(ctx context.Context, r *role) error {
 			}
 			latency, err := since(ended.text(), time.Now())
 			return id, latency, err
-		},
-		wayStatus: func() (string, time.Duration, error) {
-			c, err := taskclient.Connect(ctx, at.Endpoint)
-			if err != nil {
-				return "", 0, err
-			}
-			defer c.Close()
+		}),
+		wayStatus: inSession(func(c *taskclient.Client) (string, time.Duration, error) {
 			stream, err := c.Listen(ctx)
 			if err != nil {
 				return "", 0, err
@@ -239,13 +239,8 @@ func runWaiter(ctx context.Context, r *role) error {
 			}
 			latency, err := since(ended.text(), now)
 			return id, latency, err
-		},
-		wayTask: func() (string, time.Duration, error) {
-			c, err := taskclient.Connect(ctx, at.Endpoint)
-			if err != nil {
-				return "", 0, err
-			}
-			defer c.Close()
+		}),
+		wayTask: inSession(func(c *taskclient.Client) (string, time.Duration, error) {
 			id, err := c.Create(ctx, toolEnd, endInput{shaken(untilWaiting)})
 			if err != nil {
 				return "", 0, err
@@ -261,7 +256,7 @@ func runWaiter(ctx context.Context, r *role) error {
 			}
 			latency, err := since(ended.text(), now)
 			return id, latency, err
-		},
+		}),
 	})
 }
 

@@ -61,40 +61,50 @@ type process struct {
 // start starts a process in a role, hands it its first request and decodes its
 // first reply, unless that is nil. It ends with the stage.
 func (s *stage) start(roleName string, request, reply any) (*process, error) {
-	log, err := s.log(roleName)
+	l, err := s.launch(roleName, s.env(roleName), s.self)
 	if err != nil {
 		return nil, err
 	}
-	cmd := s.command(s.env(roleName), s.self)
-	cmd.Stderr = log
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s.onClose(func() {
-		_ = stdin.Close()
-		_, _ = io.Copy(io.Discard, stdout)
-		_ = cmd.Wait()
-	})
-	p := &process{roleName, cmd.Process.Pid, json.NewEncoder(stdin), json.NewDecoder(stdout), log.Name()}
+	s.onClose(l.end)
+	p := &process{roleName, l.cmd.Process.Pid, json.NewEncoder(l.stdin), json.NewDecoder(l.stdout), l.log}
 	return p, p.ask(request, reply)
 }
 
-// command is a command with additional environment, on the stage's cores.
-func (s *stage) command(env []string, args ...string) *exec.Cmd {
+// launched is a process that was started, which is to end with its input.
+type launched struct {
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stdout io.Reader
+	log    string // the file of its standard error
+}
+
+// launch starts a command with additional environment, on the stage's cores. The
+// caller has to end it.
+func (s *stage) launch(name string, env []string, args ...string) (*launched, error) {
+	log, err := s.log(name)
+	if err != nil {
+		return nil, err
+	}
 	if s.cores != "" {
 		args = append([]string{"taskset", "--cpu-list", s.cores}, args...)
 	}
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	return cmd
+	l := &launched{cmd: exec.Command(args[0], args[1:]...), log: log.Name()}
+	l.cmd.Env = append(os.Environ(), env...)
+	l.cmd.Stderr = log
+	if l.stdin, err = l.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if l.stdout, err = l.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	return l, l.cmd.Start()
+}
+
+// end waits for the process to end, which it does with its input.
+func (l *launched) end() {
+	_ = l.stdin.Close()
+	_, _ = io.Copy(io.Discard, l.stdout)
+	_ = l.cmd.Wait()
 }
 
 // env is the environment of a role.
@@ -150,36 +160,21 @@ func serve[Request, Reply any](r *role, do func(Request) (Reply, error)) error {
 // endpoint is, if it has one, and then "ready", as all of Longhaul's commands
 // do. It ends with the stage.
 func (s *stage) startProgram(name string, env []string, command ...string) (pid int, endpoint string, err error) {
-	log, err := s.log(name)
+	l, err := s.launch(name, env, command...)
 	if err != nil {
-		return 0, "", err
-	}
-	cmd := s.command(env, command...)
-	cmd.Stderr = log
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return 0, "", err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, "", err
-	}
-	if err := cmd.Start(); err != nil {
 		return 0, "", err
 	}
 	s.onClose(func() {
-		_ = stdin.Close()
-		_ = cmd.Process.Signal(os.Interrupt)
-		_, _ = io.Copy(io.Discard, stdout)
-		_ = cmd.Wait()
+		_ = l.cmd.Process.Signal(os.Interrupt)
+		l.end()
 	})
-	lines := bufio.NewScanner(stdout)
+	lines := bufio.NewScanner(l.stdout)
 	for lines.Scan() {
 		if url, ok := strings.CutPrefix(lines.Text(), "MCP endpoint"); ok {
 			endpoint = strings.TrimSpace(url)
 		}
 		if lines.Text() == "ready" {
-			return cmd.Process.Pid, endpoint, nil
+			return l.cmd.Process.Pid, endpoint, nil
 		}
 	}
 	return 0, "", fmt.Errorf("%s ended before it was ready: %w", name, lines.Err())
