@@ -191,6 +191,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// buildID is what api and worker call this program in Temporal.
+func (o Options) buildID() string { return o.Name + "@" + o.Version }
+
 // mainVersion is the version of the program that the module system knows.
 func mainVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {

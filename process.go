@@ -224,6 +224,7 @@ func (p *Process) startWorker(ctx context.Context, o Options, c client.Client, s
 		SweepInterval:   o.SweepInterval,
 		Grace:           o.Grace,
 		TaskQueue:       o.TaskQueue,
+		BuildID:         o.buildID(),
 		Identity:        identity,
 		StopTimeout:     o.StopTimeout,
 		MaxRounds:       o.MaxRounds,
@@ -311,7 +312,7 @@ func (p *Process) listen(addr string) (net.Listener, error) {
 
 func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *endpoint, ready func(context.Context) error) error {
 	tasks, err := engine.New(engine.Options{
-		Client: c, Namespace: p.namespace.name, TaskQueue: o.TaskQueue, Key: engineKey(e.key), Claims: p.claims, Grace: o.Grace, Logger: o.Logger,
+		Client: c, Namespace: p.namespace.name, TaskQueue: o.TaskQueue, BuildID: o.buildID(), Key: engineKey(e.key), Claims: p.claims, Grace: o.Grace, Logger: o.Logger,
 		HotReads: o.HotReads, MaxWatches: o.MaxWatches, OutcomeCache: o.OutcomeCache,
 	})
 	if err != nil {

@@ -59,14 +59,14 @@ func runLonghaul(ctx context.Context, r *role) error {
 	}
 	w := worker.New(worker.Options{
 		Client: c, Upstream: set, Functions: map[string]workflows.Function{instant.Name(): instant.Function()},
-		TaskQueue: at.TaskQueue, Logger: quiet,
+		TaskQueue: at.TaskQueue, BuildID: "bench", Logger: quiet,
 	})
 	if err := w.Start(); err != nil {
 		return err
 	}
 	defer w.Stop()
 	key := bytes.Repeat([]byte("k"), api.KeySize)
-	tasks, err := engine.New(engine.Options{Client: c, TaskQueue: at.TaskQueue, Key: key, Logger: quiet})
+	tasks, err := engine.New(engine.Options{Client: c, TaskQueue: at.TaskQueue, BuildID: "bench", Key: key, Logger: quiet})
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	startCtx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	started := e.watches.write(options.ID)
-	_, err = e.client.ExecuteWorkflow(startCtx, options, workflowType, in)
+	err = e.start(startCtx, options, workflowType, in)
 	started()
 	var exists *serviceerror.WorkflowExecutionAlreadyStarted
 	switch {

@@ -32,6 +32,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/api/workflowservice/v1"
@@ -89,6 +90,12 @@ type Options struct {
 	Namespace string
 	// TaskQueue is where tasks run. Default [task.DefaultTaskQueue].
 	TaskQueue string
+	// BuildID is that of the workers of the task queue (its worker.Options.BuildID).
+	// Temporal notes it in a search attribute when a worker has taken its first
+	// workflow task, and so writes a row of its visibility; where the task was
+	// started with it there is nothing to write (docs/decisions/0015). A wrong one
+	// costs that row again. Default: none.
+	BuildID string
 	// Key makes task IDs out of idempotency keys, at least 16 bytes. All
 	// processes that share tasks share it. Required.
 	Key []byte
@@ -181,6 +188,10 @@ type Engine struct {
 	answered   *recent[answer, struct{}]
 
 	outcomes *outcomes
+
+	// buildIDsRefused is set once Temporal has refused to start a workflow with
+	// Options.BuildID.
+	buildIDsRefused atomic.Bool
 }
 
 var _ task.Service = (*Engine)(nil)

@@ -56,7 +56,7 @@ func setup(t *testing.T, change ...func(*engine.Options)) *fixture {
 func setupAt(t *testing.T, addr string, change ...func(*engine.Options)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, queue: t.Name(), polls: &pollCounter{opened: map[string]int{}}}
-	f.client = dial(t, addr, f.polls)
+	f.client = dial(t, addr, f.polls.count)
 	o := engine.Options{Client: f.client, TaskQueue: f.queue, Key: key}
 	for _, c := range change {
 		c(&o)
@@ -69,13 +69,14 @@ func setupAt(t *testing.T, addr string, change ...func(*engine.Options)) *fixtur
 	return f
 }
 
-func dial(t *testing.T, addr string, polls *pollCounter) client.Client {
+// dial connects to Temporal; every request goes through the interceptor.
+func dial(t *testing.T, addr string, i grpc.UnaryClientInterceptor) client.Client {
 	t.Helper()
 	c, err := client.DialContext(t.Context(), client.Options{
 		HostPort: addr,
 		Logger:   slog.New(slog.DiscardHandler),
 		ConnectionOptions: client.ConnectionOptions{
-			DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(polls.count)},
+			DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(i)},
 		},
 	})
 	if err != nil {
@@ -85,12 +86,17 @@ func dial(t *testing.T, addr string, polls *pollCounter) client.Client {
 	return c
 }
 
+const workerBuildID = "program@1.0.0"
+
 type roundFunc func(context.Context, task.RoundInput) (task.RoundResult, error)
 
 // work starts a worker that runs the real workflow, with round for its rounds.
 func (f *fixture) work(round roundFunc) {
 	f.t.Helper()
-	w := worker.New(f.client, f.queue, worker.Options{StickyScheduleToStartTimeout: time.Second})
+	w := worker.New(f.client, f.queue, worker.Options{
+		StickyScheduleToStartTimeout: time.Second,
+		BuildID:                      workerBuildID, //nolint:staticcheck // as package worker
+	})
 	workflows.Register(w, nil)
 	w.RegisterActivityWithOptions(round, activity.RegisterOptions{Name: task.ActivityRound})
 	if err := w.Start(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"path"
 	"slices"
 	"sync"
@@ -12,7 +11,6 @@ import (
 
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -110,16 +108,7 @@ func (f *fixture) failing(t *testing.T, methods ...string) *engine.Engine {
 // behind is another engine, all of whose requests go through the interceptor.
 func (f *fixture) behind(t *testing.T, i grpc.UnaryClientInterceptor) *engine.Engine {
 	t.Helper()
-	c, err := client.DialContext(t.Context(), client.Options{
-		HostPort:          temporalAddr,
-		Logger:            slog.New(slog.DiscardHandler),
-		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{grpc.WithChainUnaryInterceptor(i)}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	e, err := engine.New(engine.Options{Client: c, TaskQueue: f.queue, Key: key})
+	e, err := engine.New(engine.Options{Client: dial(t, temporalAddr, i), TaskQueue: f.queue, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,10 @@ type Options struct {
 	Claims claims.Store
 	// TaskQueue defaults to [task.DefaultTaskQueue].
 	TaskQueue string
+	// BuildID names the program in Temporal: a task can be reset to where the first
+	// worker with a given one took it in hand. Engines that know it spare Temporal
+	// work (engine.Options.BuildID). Default: a checksum of the executable.
+	BuildID string
 	// Identity names this worker in Temporal. Default: the client's identity.
 	Identity string
 	// StopTimeout is how long running rounds have to end when the worker stops.
@@ -91,6 +95,7 @@ func New(o Options) *Worker {
 	sdk.SetStickyWorkflowCacheSize(o.CachedWorkflows)
 	w := sdk.New(o.Client, o.TaskQueue, sdk.Options{
 		Identity:                           o.Identity,
+		BuildID:                            o.BuildID, //nolint:staticcheck // what replaces it, a deployment's version, costs another row of visibility
 		WorkerStopTimeout:                  o.StopTimeout,
 		MaxConcurrentActivityExecutionSize: o.MaxRounds,
 		// A worker that died holds its workflows back for this long.

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
+
+	"go.temporal.io/sdk/client"
+	sdk "go.temporal.io/sdk/temporal"
 
 	"github.com/longhaul-mcp/longhaul/internal/programtest"
 	"github.com/longhaul-mcp/longhaul/internal/taskclient"
@@ -66,5 +71,20 @@ func TestApart(t *testing.T) {
 	}
 	if s := status(waits); s != "completed" {
 		t.Errorf("in the end: %s", s)
+	}
+
+	// The worker is the program that the front took it for.
+	temporal, err := client.DialContext(t.Context(), client.Options{HostPort: engine.URL(t, "Temporal gRPC"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temporal.Close()
+	w, err := temporal.DescribeWorkflow(t.Context(), waits, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, _ := w.TypedSearchAttributes.GetKeywordList(sdk.NewSearchAttributeKeyKeywordList("BuildIds"))
+	if len(ids) != 2 || !strings.HasPrefix(ids[1], "unversioned:longhaul@") {
+		t.Errorf("build IDs: %q", ids)
 	}
 }
