@@ -64,7 +64,6 @@ func (a *asker) ask(ctx context.Context, method string, params json.RawMessage) 
 	in := task.AskInput{Round: a.round, Request: task.InputRequest{
 		Key: a.key(method, params), Method: method, Params: params,
 	}}
-	defer a.beat.hold()()
 	defer a.limit.pause()()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		answer, err := a.update(ctx, in)

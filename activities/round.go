@@ -40,10 +40,6 @@ import (
 )
 
 const (
-	// beatEvery is the interval of heartbeats. It is also how stale the
-	// progress that tasks/get shows may be, and how long a cancel takes to
-	// arrive where the engine does not push it.
-	beatEvery = time.Second
 	// rpcTimeout bounds one call to Temporal.
 	rpcTimeout = 5 * time.Second
 	// maxAttempts is how often the upstream may be lost before the round fails
@@ -131,7 +127,7 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	call, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	b := &beat{
-		temporal: r.temporal, token: info.TaskToken, heartbeat: last,
+		temporal: r.temporal, token: info.TaskToken, timeout: info.HeartbeatTimeout, heartbeat: last,
 		onCancel: func() { stop(errCancelled) },
 		onGone: func() {
 			if !info.Deadline.IsZero() && time.Until(info.Deadline) < time.Second {
@@ -355,113 +351,4 @@ func (r *Rounds) complete(ctx context.Context, token []byte, result task.RoundRe
 func isGone(err error) bool {
 	var notFound *serviceerror.NotFound
 	return errors.As(err, &notFound)
-}
-
-// heldBeats is how many times rarer the heartbeats of a round are while it
-// waits for a person.
-const heldBeats = 5
-
-// beat is the heartbeat of one round.
-type beat struct {
-	temporal Reporter
-	token    []byte
-	onCancel func() // Temporal asks for the round to be cancelled
-	onGone   func() // Temporal does not know the round any more
-
-	mu        sync.Mutex
-	heartbeat task.Heartbeat
-	held      int // requests that wait for an answer
-}
-
-// progress takes in a progress notification for the next heartbeat.
-func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.heartbeat.Progress = &p
-	if checkpoint != nil && len(checkpoint) <= maxCheckpoint {
-		b.heartbeat.Checkpoint = checkpoint
-	}
-}
-
-// upstreamTask takes in the handle of a task of the upstream's own. It returns
-// when Temporal has it, or cannot be reached: without it the next attempt would
-// not know of the task.
-func (b *beat) upstreamTask(ctx context.Context, handle json.RawMessage) {
-	b.mu.Lock()
-	b.heartbeat.UpstreamTask = handle
-	b.mu.Unlock()
-	_ = b.send(ctx) // the next one tries again, and sees to what this one is told
-}
-
-// upstreamLost counts a loss of the upstream, for the next attempt too, and
-// returns how many there were. If Temporal cannot be reached the next attempt
-// counts this one again.
-func (b *beat) upstreamLost(ctx context.Context) int {
-	b.mu.Lock()
-	b.heartbeat.UpstreamLosses++
-	n := b.heartbeat.UpstreamLosses
-	b.mu.Unlock()
-	_ = b.send(ctx)
-	return n
-}
-
-// hold makes heartbeats rarer until the returned func is called.
-func (b *beat) hold() (release func()) {
-	add := func(n int) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.held += n
-	}
-	add(1)
-	return func() { add(-1) }
-}
-
-func (b *beat) isHeld() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.held > 0
-}
-
-func (b *beat) latest() task.Heartbeat {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.heartbeat
-}
-
-// run beats until done is closed. The end of the activity's own context only
-// brings the next beat forward: it can mean a cancel or a worker that stops,
-// and Temporal's answer to the heartbeat tells which.
-func (b *beat) run(ctx context.Context, done <-chan struct{}) {
-	ticker := time.NewTicker(beatEvery)
-	defer ticker.Stop()
-	ended := ctx.Done()
-	skipped := 0
-	for {
-		select {
-		case <-done:
-			return
-		case <-ended:
-			ended = nil
-		case <-ticker.C:
-			if skipped++; b.isHeld() && skipped < heldBeats {
-				continue
-			}
-			skipped = 0
-		}
-		err := b.send(ctx)
-		var canceled *temporal.CanceledError
-		switch {
-		case errors.As(err, &canceled):
-			b.onCancel()
-		case err != nil && isGone(err):
-			b.onGone()
-			return
-		}
-	}
-}
-
-func (b *beat) send(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcTimeout)
-	defer cancel()
-	return b.temporal.RecordActivityHeartbeat(ctx, b.token, b.latest())
 }

@@ -1,0 +1,134 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+const (
+	// beatEvery is the interval of heartbeats that have something to say. It is
+	// also how stale the progress that tasks/get shows may be.
+	beatEvery = time.Second
+	// quietBeats is how many of the others fit into the heartbeat timeout: one
+	// every five seconds. That is also how long a cancel takes to arrive where the
+	// engine does not push it.
+	quietBeats = 12
+)
+
+// beat is the heartbeat of one round.
+type beat struct {
+	temporal Reporter
+	token    []byte
+	timeout  time.Duration // after which Temporal gives a silent round up
+	onCancel func()        // Temporal asks for the round to be cancelled
+	onGone   func()        // Temporal does not know the round any more
+
+	mu        sync.Mutex
+	heartbeat task.Heartbeat
+	changes   int // of the heartbeat; Temporal has it as it was after so many
+	sent      int
+}
+
+// progress takes in a progress notification for the next heartbeat.
+func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.heartbeat.Progress = &p
+	if checkpoint != nil && len(checkpoint) <= maxCheckpoint {
+		b.heartbeat.Checkpoint = checkpoint
+	}
+	b.changes++
+}
+
+// upstreamTask takes in the handle of a task of the upstream's own. It returns
+// when Temporal has it, or cannot be reached: without it the next attempt would
+// not know of the task.
+func (b *beat) upstreamTask(ctx context.Context, handle json.RawMessage) {
+	b.mu.Lock()
+	b.heartbeat.UpstreamTask = handle
+	b.changes++
+	b.mu.Unlock()
+	_ = b.send(ctx) // the next one tries again, and sees to what this one is told
+}
+
+// upstreamLost counts a loss of the upstream, for the next attempt too, and
+// returns how many there were. If Temporal cannot be reached the next attempt
+// counts this one again.
+func (b *beat) upstreamLost(ctx context.Context) int {
+	b.mu.Lock()
+	b.heartbeat.UpstreamLosses++
+	b.changes++
+	n := b.heartbeat.UpstreamLosses
+	b.mu.Unlock()
+	_ = b.send(ctx)
+	return n
+}
+
+func (b *beat) latest() task.Heartbeat {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.heartbeat
+}
+
+// hasNews reports whether Temporal has not been told of the latest change.
+func (b *beat) hasNews() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sent != b.changes
+}
+
+// run beats until done is closed: soon when there is news, or the last one
+// failed, and otherwise now and then. The end of the activity's own context only
+// brings the next beat forward: it can mean a cancel or a worker that stops,
+// and Temporal's answer to the heartbeat tells which.
+func (b *beat) run(ctx context.Context, done <-chan struct{}) {
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	ended, last := ctx.Done(), time.Now()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ended:
+			ended = nil
+		case <-ticker.C:
+			if !b.hasNews() && time.Since(last) < b.timeout/quietBeats-beatEvery/2 {
+				continue
+			}
+		}
+		err := b.send(ctx)
+		if last = time.Now(); err != nil {
+			last = time.Time{}
+		}
+		var canceled *temporal.CanceledError
+		switch {
+		case errors.As(err, &canceled):
+			b.onCancel()
+		case err != nil && isGone(err):
+			b.onGone()
+			return
+		}
+	}
+}
+
+func (b *beat) send(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcTimeout)
+	defer cancel()
+	b.mu.Lock()
+	heartbeat, changes := b.heartbeat, b.changes
+	b.mu.Unlock()
+	err := b.temporal.RecordActivityHeartbeat(ctx, b.token, heartbeat)
+	if err == nil {
+		b.mu.Lock()
+		b.sent = max(b.sent, changes)
+		b.mu.Unlock()
+	}
+	return err
+}
