@@ -45,11 +45,15 @@ func inMemory(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	typeScript, err := s.startRival("TypeScript", 5_000, s.startTypeScript)
+	typeScript, err := s.startRival("TypeScript", 5_000, func() (int, string, error) { return s.startTypeScript("typescript") })
 	if err != nil {
 		return err
 	}
-	rivals := []*rival{longhaul, mcpGo, typeScript}
+	plain, err := s.startRival("TypeScript, plain HTTP", 8_000, func() (int, string, error) { return s.startTypeScript("typescript-plain", "--plain") })
+	if err != nil {
+		return err
+	}
+	rivals := []*rival{longhaul, mcpGo, typeScript, plain}
 
 	rounds, seconds, operations, stored := 7, 2.0, 100, []int{1_000, 10_000}
 	if s.short {
@@ -66,6 +70,7 @@ func inMemory(ctx context.Context, s *stage) error {
 		}
 		add("throughput of mcp-go", longhaul.all.throughput()/mcpGo.all.throughput(), "×", atLeast(1.25))
 		add("throughput of TypeScript", longhaul.all.throughput()/typeScript.all.throughput(), "×", atLeast(3.5))
+		add("throughput of TypeScript, plain HTTP", longhaul.all.throughput()/plain.all.throughput(), "×", nil)
 		add("p99 of mcp-go", ratio(longhaul.all.tail(0.99), mcpGo.all.tail(0.99)), "×", atMost(1))
 		add("p99 of TypeScript", ratio(longhaul.all.tail(0.99), typeScript.all.tail(0.99)), "×", atMost(1))
 		for _, r := range rivals {
@@ -200,12 +205,12 @@ func (s *stage) startMCPGo() (pid int, endpoint string, err error) {
 var typeScriptServer []byte
 
 // startTypeScript starts the server on the TypeScript SDK, where Node finds it.
-func (s *stage) startTypeScript() (pid int, endpoint string, err error) {
+func (s *stage) startTypeScript(name string, args ...string) (pid int, endpoint string, err error) {
 	packages, err := npm.Install()
 	if err != nil {
 		return 0, "", err
 	}
-	script := filepath.Join(s.dir, "typescript", "server.mjs")
+	script := filepath.Join(s.dir, name, "server.mjs")
 	if err := errors.Join(
 		os.MkdirAll(filepath.Dir(script), 0o755),
 		os.WriteFile(script, typeScriptServer, 0o644),
@@ -213,5 +218,5 @@ func (s *stage) startTypeScript() (pid int, endpoint string, err error) {
 	); err != nil {
 		return 0, "", err
 	}
-	return s.startProgram("typescript", nil, packages.Node, script)
+	return s.startProgram(name, nil, append([]string{packages.Node, script}, args...)...)
 }
