@@ -20,9 +20,11 @@ func turns(sides []side, rounds int, r round) error {
 			return fmt.Errorf("%s: %w", sides[i].name, err)
 		}
 	}
-	for range rounds {
+	for turn := range rounds {
 		for i := range sides {
-			side := &sides[i]
+			// The first is another one each time: what a round leaves behind, such as
+			// garbage, is cleaned up in the next.
+			side := &sides[(i+turn)%len(sides)]
 			one, err := measureUse(side.temporal, side.pid, func() (sample, error) { return side.round(r) })
 			if err != nil {
 				return fmt.Errorf("%s: %w", side.name, err)
