@@ -40,7 +40,9 @@ type filled struct {
 // comparePages adds the figures of the pages that are read where few and where
 // many tasks are stored.
 func (s *stage) comparePages(ctx context.Context, prefix string, few, many *filled) error {
-	far, n, operations := 10, 7, 100
+	// So long that Temporal collects its garbage in each round: that of many tasks
+	// takes as long as a hundred pages.
+	far, n, operations := 10, 7, 400
 	if s.short {
 		far, n, operations = 3, 1, 20
 	}
