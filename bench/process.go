@@ -10,10 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/longhaul-mcp/longhaul/internal/cpuprofile"
 )
 
 // The environment of a process that is this program again: its role, and the
@@ -36,15 +37,11 @@ func playRole(ctx context.Context, name string) error {
 		return fmt.Errorf("there is no role %q", name)
 	}
 	if dir := os.Getenv(profileEnv); dir != "" {
-		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s-%d.pprof", name, os.Getpid())))
+		stop, err := cpuprofile.Start(filepath.Join(dir, fmt.Sprintf("%s-%d.pprof", name, os.Getpid())))
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+		defer stop()
 	}
 	return play(ctx, &role{json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)})
 }

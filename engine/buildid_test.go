@@ -50,7 +50,7 @@ func TestBuildIDIsRefused(t *testing.T) {
 				}
 				return invoke(ctx, method, req, reply, cc, o...)
 			})
-			e, err := engine.New(engine.Options{Client: c, TaskQueue: f.queue, Key: key, BuildID: "program@1.0.0"})
+			e, err := engine.New(engine.Options{Client: c, TaskQueue: f.queue, Key: key, BuildID: workerBuildID})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +69,7 @@ func TestBuildIDIsRefused(t *testing.T) {
 	}
 
 	t.Run("other refusals are told", func(t *testing.T) {
-		f := setup(t, func(o *engine.Options) { o.BuildID, o.TaskQueue = "program@1.0.0", strings.Repeat("q", 2000) })
+		f := setup(t, func(o *engine.Options) { o.BuildID, o.TaskQueue = workerBuildID, strings.Repeat("q", 2000) })
 		if _, err := f.Create(t.Context(), request()); err == nil {
 			t.Error("created on a task queue Temporal does not permit")
 		}

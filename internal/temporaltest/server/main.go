@@ -11,10 +11,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/pprof"
 	"time"
 
 	"github.com/longhaul-mcp/longhaul/engine"
+	"github.com/longhaul-mcp/longhaul/internal/cpuprofile"
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
 	"github.com/longhaul-mcp/longhaul/internal/temporaltest"
 	_ "github.com/longhaul-mcp/longhaul/internal/temporaltest/embedded"
@@ -40,15 +40,11 @@ func run(dir, addr string) error {
 	}
 	defer s.Stop()
 	if file := os.Getenv(temporaltest.ProfileEnv); file != "" {
-		f, err := os.Create(file)
+		stop, err := cpuprofile.Start(file)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+		defer stop()
 	}
 	fmt.Println(s.TemporalAddr(), os.Getpid())
 	_, err = io.Copy(io.Discard, os.Stdin)
