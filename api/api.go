@@ -2,11 +2,11 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -166,7 +166,7 @@ func New(o Options) (*API, error) {
 		tasks: o.Tasks, catalogue: o.Catalogue, auth: o.Auth, ready: o.Ready, log: o.Logger, opts: o, maxWait: defaultMaxWait,
 		schemas: newSchemas(),
 		legacy:  wire2025{pollInterval: o.PollInterval},
-		modern:  wire2026{pollInterval: o.PollInterval, serverInfo: json.RawMessage(serverInfo)},
+		modern:  newWire2026(o.PollInterval, serverInfo),
 		closing: make(chan struct{}),
 	}
 	if a.sessions, err = newSessions(o.Key); err != nil {
@@ -192,31 +192,41 @@ func New(o Options) (*API, error) {
 func (a *API) newEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Use(middleware.RequestID())
-	e.Use(middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
-		LogMethod: true, LogStatus: true, LogLatency: true, LogURIPath: true, LogRequestID: true, HandleError: true,
-		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
-			ctx := c.Request().Context()
-			if !a.log.Enabled(ctx, slog.LevelDebug) {
+	handle := compose(
+		func(c echo.Context) error { return c.Handler()(c) }, // that of the route
+		middleware.RequestID(),
+		middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
+			Skipper:   func(c echo.Context) bool { return !a.log.Enabled(c.Request().Context(), slog.LevelDebug) },
+			LogMethod: true, LogStatus: true, LogLatency: true, LogURIPath: true, LogRequestID: true, HandleError: true,
+			LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
+				a.log.LogAttrs(c.Request().Context(), slog.LevelDebug, "request",
+					slog.String("request_id", v.RequestID), slog.String("method", v.Method), slog.String("path", v.URIPath),
+					slog.Int("status", v.Status), slog.Duration("latency", v.Latency))
 				return nil
-			}
-			a.log.LogAttrs(ctx, slog.LevelDebug, "request",
-				slog.String("request_id", v.RequestID), slog.String("method", v.Method), slog.String("path", v.URIPath),
-				slog.Int("status", v.Status), slog.Duration("latency", v.Latency))
-			return nil
-		},
-	}))
-	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{
-		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
-			a.log.Error("panic in a request handler", "error", err, "stack", string(stack),
-				"request_id", c.Response().Header().Get(echo.HeaderXRequestID))
-			return err
-		},
-	}))
+			},
+		}),
+		middleware.RecoverWithConfig(middleware.RecoverConfig{
+			LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
+				a.log.Error("panic in a request handler", "error", err, "stack", string(stack),
+					"request_id", c.Response().Header().Get(echo.HeaderXRequestID))
+				return err
+			},
+		}),
+	)
+	e.Use(func(echo.HandlerFunc) echo.HandlerFunc { return handle })
 	e.Any("/mcp", a.serve)
 	e.GET("/healthz", a.healthz)
 	e.GET("/readyz", a.readyz)
 	return e
+}
+
+// compose puts middleware around a handler, the first outermost. Echo itself
+// would do so anew for each request.
+func compose(handler echo.HandlerFunc, around ...echo.MiddlewareFunc) echo.HandlerFunc {
+	for _, m := range slices.Backward(around) {
+		handler = m(handler)
+	}
+	return handler
 }
 
 // Handler serves /mcp, /healthz and /readyz.

@@ -301,8 +301,8 @@ func refusedAnswer(rpcError json.RawMessage) json.RawMessage {
 // held call stops, a tasks/result just ends its wait. A task-augmented call is
 // not cancelled so ("the tasks/cancel request MUST be used instead").
 func (a *API) takeCancelled(ctx context.Context, owner task.Owner, sess *session, m *message) error {
-	id, ok := m.params["requestId"]
-	if !ok || !isRequestID(id) {
+	id := m.params.get("requestId")
+	if !isRequestID(id) {
 		return nil // "Invalid cancellation notifications SHOULD be ignored"
 	}
 	a.waits.end(sess, id)

@@ -1,7 +1,10 @@
 package api_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -299,6 +302,42 @@ func TestHeadersThatAgree(t *testing.T) {
 				h[k] = v
 			}
 			want(t, "text", textOf(t, s.post(t, h, body).result()), "in eu")
+		})
+	}
+}
+
+// A body that is not all there is told so, whether or not its length was known.
+func TestBodyBreaksOff(t *testing.T) {
+	s := setup(t)
+	host := strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/mcp")
+	const half = `{"jsonrpc":"2.0","id":1,"method":"initi`
+	for name, message := range map[string]string{
+		"length":          "Content-Length: 100\r\n\r\n" + half,
+		"length, nothing": "Content-Length: 100\r\n\r\n",
+		"large":           "Content-Length: 100000\r\n\r\n" + half,
+		"chunks":          fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(half), half),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := net.Dial("tcp", host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			fmt.Fprintf(c, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%s", host, message)
+			if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want(t, "status", res.StatusCode, http.StatusBadRequest)
+			want(t, "body", string(body), `{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error: the body broke off"}}`)
 		})
 	}
 }

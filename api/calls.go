@@ -49,18 +49,18 @@ func (a *API) readCall(x *exchange) (*toolCall, error) {
 		return nil, err
 	}
 	c := &toolCall{arguments: json.RawMessage("{}")}
-	if raw, ok := x.msg.params["arguments"]; ok {
+	if raw := x.msg.params.get("arguments"); raw != nil {
 		if raw[0] != '{' {
 			return nil, invalidParams("Invalid params: arguments must be an object")
 		}
 		c.arguments = raw
 	}
-	if raw, ok := x.msg.meta[task.MetaIdempotencyKey]; ok {
+	if raw := x.msg.meta.get(task.MetaIdempotencyKey); raw != nil {
 		if c.idempotencyKey, err = jsonString(raw); err != nil || c.idempotencyKey == "" || len(c.idempotencyKey) > maxIdempotencyKey {
 			return nil, invalidParams("Invalid params: _meta %s must be a string of 1 to %d bytes", task.MetaIdempotencyKey, maxIdempotencyKey)
 		}
 	}
-	if raw, ok := x.msg.meta["progressToken"]; ok {
+	if raw := x.msg.meta.get("progressToken"); raw != nil {
 		if !isRequestID(raw) {
 			return nil, invalidParams("Invalid params: _meta progressToken must be a string or an integer")
 		}
@@ -133,7 +133,7 @@ func (a *API) callModern(ctx context.Context, x *exchange) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, retry := x.msg.params["requestState"]
+	retry := x.msg.params.get("requestState") != nil
 	if responses, err := inputResponses(x.msg); err != nil {
 		return nil, err
 	} else if responses != nil && !retry {
@@ -201,8 +201,7 @@ func (a *API) callLegacy(ctx context.Context, x *exchange) (any, error) {
 		return nil, err
 	}
 	// Revisions without tasks ignore the metadata ("Task Support and Handling").
-	raw, asTask := x.msg.params["task"]
-	if asTask = asTask && x.version == version20251125; asTask {
+	if raw := x.msg.params.get("task"); raw != nil && x.version == version20251125 {
 		if c.tool.Support == task.SupportForbidden {
 			return nil, rpcErrorf(codeMethodNotFound, "Tool %s cannot be called as a task", c.tool.Name)
 		}
@@ -231,13 +230,13 @@ func (a *API) callLegacy(ctx context.Context, x *exchange) (any, error) {
 // requestedTTL is what params.task asks for, brought within the bounds. null
 // asks for no limit, and gets the longest there is.
 func (a *API) requestedTTL(raw json.RawMessage) (time.Duration, error) {
-	params, err := object(raw, true)
+	params, err := readObject(raw, true)
 	if err != nil {
 		return 0, invalidParams("Invalid params: task: %v", err)
 	}
-	ttl, ok := params["ttl"]
+	ttl := params.get("ttl")
 	switch {
-	case !ok:
+	case ttl == nil:
 		return a.opts.TTL, nil
 	case string(ttl) == "null":
 		return a.opts.MaxTTL, nil

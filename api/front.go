@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -40,10 +41,9 @@ type exchange struct {
 
 // declares reports whether the 2026 client declared an extension.
 func (x *exchange) declares(extension string) bool {
-	caps, _ := object(x.capabilities, false)
-	extensions, _ := object(caps["extensions"], false)
-	_, ok := extensions[extension]
-	return ok
+	caps, _ := readObject(x.capabilities, false)
+	extensions, _ := readObject(caps.get("extensions"), false)
+	return extensions.get(extension) != nil
 }
 
 // open turns the reply into a stream, if it is none yet.
@@ -73,8 +73,18 @@ func (x *exchange) reply(result any, err error) {
 	writeJSON(x.w, status, out)
 }
 
+// bodies are the buffers of responses, to be used again.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := encode(v)
+	b := bodies.Get().(*bytes.Buffer)
+	defer func() {
+		if b.Cap() <= usualBody {
+			b.Reset()
+			bodies.Put(b)
+		}
+	}()
+	body, err := encodeIn(b, v)
 	if err != nil {
 		http.Error(w, "cannot encode the response", http.StatusInternalServerError)
 		return
@@ -226,7 +236,7 @@ func (a *API) readBody(r *http.Request) ([]byte, error) {
 	if !accepts(r.Header, "application/json") || !accepts(r.Header, "text/event-stream") {
 		return nil, refuse(http.StatusNotAcceptable, codeInvalidRequest, "Accept must list application/json and text/event-stream")
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, a.opts.MaxBody+1))
+	body, err := readAll(r, a.opts.MaxBody+1)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, codeParse, "Parse error: the body broke off")
 	}
@@ -240,6 +250,21 @@ func (a *API) readBody(r *http.Request) ([]byte, error) {
 		return nil, refuse(http.StatusBadRequest, codeParse, "Parse error: the body is not JSON")
 	}
 	return body, nil
+}
+
+// usualBody bounds, in bytes, what is done for the sake of bodies of the usual
+// length: a request's is given the room that its header asks for before any of it
+// has come, a response's buffer is used again.
+const usualBody = 64 << 10
+
+// readAll reads a body, of which it keeps at most limit bytes.
+func readAll(r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength < 0 || r.ContentLength > min(limit, usualBody) {
+		return io.ReadAll(io.LimitReader(r.Body, limit))
+	}
+	body := make([]byte, r.ContentLength)
+	n, err := io.ReadFull(r.Body, body)
+	return body[:n], err
 }
 
 func isJSON(contentType string) bool {

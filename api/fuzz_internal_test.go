@@ -24,7 +24,7 @@ func FuzzCapabilities(f *testing.F) {
 		version20250618: {taskmodel.URL, taskmodel.SampleTools},
 	}
 	f.Fuzz(func(t *testing.T, version byte, declared []byte) {
-		if members, err := object(declared, true); err != nil || members == nil || !json.Valid(declared) {
+		if _, err := readObject(declared, true); err != nil || !json.Valid(declared) {
 			return // such params are refused
 		}
 		v := legacyVersions[int(version)%len(legacyVersions)]
@@ -67,7 +67,7 @@ func FuzzCapabilities(f *testing.F) {
 // duplicated reports whether an object in raw, at any depth, has a key twice;
 // readers differ on which counts.
 func duplicated(raw json.RawMessage) bool {
-	members, err := object(raw, false)
+	members, err := readObject(raw, false)
 	if err == errNotObject { //nolint:errorlint // it is this very one
 		return false
 	}
@@ -75,7 +75,7 @@ func duplicated(raw json.RawMessage) bool {
 		return true
 	}
 	for _, member := range members {
-		if duplicated(member) {
+		if duplicated(member.value) {
 			return true
 		}
 	}

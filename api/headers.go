@@ -29,7 +29,7 @@ const (
 // version in _meta decides; else the version header, where one of the 2025
 // revisions makes it theirs; else the presence of headers 2025 does not have.
 func isModern(h http.Header, m *message) bool {
-	if m != nil && m.meta[metaVersion] != nil {
+	if m != nil && m.meta.get(metaVersion) != nil {
 		return true
 	}
 	if v := h.Get(headerVersion); v != "" {
@@ -50,11 +50,7 @@ func headerMismatch(format string, args ...any) error {
 // checkMetadata validates the per-request protocol fields of a 2026 request
 // and the headers that mirror it, and returns the client's capabilities.
 func checkMetadata(h http.Header, m *message) (json.RawMessage, error) {
-	raw, ok := m.meta[metaVersion]
-	if !ok {
-		return nil, missingMeta(metaVersion)
-	}
-	version, err := jsonString(raw)
+	version, err := jsonString(m.meta.get(metaVersion))
 	if err != nil {
 		return nil, missingMeta(metaVersion)
 	}
@@ -69,11 +65,11 @@ func checkMetadata(h http.Header, m *message) (json.RawMessage, error) {
 	case version != version20260728:
 		return nil, unsupportedVersion(version)
 	}
-	capabilities, ok := m.meta[metaCapabilities]
-	if !ok || capabilities[0] != '{' {
+	capabilities := m.meta.get(metaCapabilities)
+	if capabilities == nil || capabilities[0] != '{' {
 		return nil, missingMeta(metaCapabilities)
 	}
-	if info, ok := m.meta[metaClientInfo]; ok && info[0] != '{' {
+	if info := m.meta.get(metaClientInfo); info != nil && info[0] != '{' {
 		return nil, missingMeta(metaClientInfo)
 	}
 	return capabilities, checkStandardHeaders(h, m)
@@ -193,19 +189,19 @@ func paramHeaders(schema json.RawMessage) []paramHeader {
 	var out []paramHeader
 	var walk func(raw json.RawMessage, path []string)
 	walk = func(raw json.RawMessage, path []string) {
-		node, err := object(raw, false)
+		node, err := readObject(raw, false)
 		if err != nil || len(path) > maxHeaderPath {
 			return // true and false are schemas too
 		}
-		if header, err := jsonString(node["x-mcp-header"]); err == nil && header != "" && len(path) > 0 {
+		if header, err := jsonString(node.get("x-mcp-header")); err == nil && header != "" && len(path) > 0 {
 			out = append(out, paramHeader{path, headerParamPrefix + header})
 		}
-		properties, err := object(node["properties"], false)
+		properties, err := readObject(node.get("properties"), false)
 		if err != nil {
 			return
 		}
-		for name, property := range properties {
-			walk(property, append(slices.Clone(path), name))
+		for _, property := range properties {
+			walk(property.value, append(slices.Clone(path), property.key))
 		}
 	}
 	walk(schema, nil)
@@ -242,12 +238,11 @@ func checkParamHeaders(h http.Header, annotations []paramHeader, arguments json.
 // lookup follows path through nested objects to a value that is not null.
 func lookup(raw json.RawMessage, path []string) (json.RawMessage, bool) {
 	for _, key := range path {
-		members, err := object(raw, false)
+		o, err := readObject(raw, false)
 		if err != nil {
 			return nil, false
 		}
-		var ok bool
-		if raw, ok = members[key]; !ok {
+		if raw = o.get(key); raw == nil {
 			return nil, false
 		}
 	}

@@ -63,7 +63,7 @@ func (a *API) askAgain(s callState, inputs []task.InputRequest) (any, error) {
 		ResultType:    "input_required",
 		InputRequests: wordInputs(inputs),
 		RequestState:  sealed,
-		Meta:          a.modern.meta(),
+		Meta:          a.modern.meta,
 	}, nil
 }
 

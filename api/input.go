@@ -17,31 +17,30 @@ func elicitedURL(in task.InputRequest) (url string, ok bool) {
 	if in.Method != task.MethodElicit {
 		return "", false
 	}
-	params, err := object(in.Params, false)
+	params, err := readObject(in.Params, false)
 	if err != nil {
 		return "", false
 	}
-	if mode, err := jsonString(params["mode"]); err != nil || mode != "url" {
+	if mode, err := jsonString(params.get("mode")); err != nil || mode != "url" {
 		return "", false
 	}
-	url, _ = jsonString(params["url"])
+	url, _ = jsonString(params.get("url"))
 	return url, true
 }
 
 // isAskedAgain reports whether the request was made before, and its answer was
 // not acceptable.
 func isAskedAgain(in task.InputRequest) bool {
-	params, _ := object(in.Params, false)
-	meta, _ := object(params["_meta"], false)
-	_, refused := meta[task.MetaRefused]
-	return refused
+	params, _ := readObject(in.Params, false)
+	meta, _ := readObject(params.get("_meta"), false)
+	return meta.get(task.MetaRefused) != nil
 }
 
 // isAccept reports whether an answer to an elicitation is yes ("Response
 // Actions").
 func isAccept(answer json.RawMessage) bool {
-	members, _ := object(answer, false)
-	action, err := jsonString(members["action"])
+	o, _ := readObject(answer, false)
+	action, err := jsonString(o.get("action"))
 	return err == nil && action == "accept"
 }
 
@@ -59,8 +58,8 @@ func inputParams2025(in task.InputRequest, version string) json.RawMessage {
 // withElicitationID sees to it that the params of a visit to a URL have an
 // elicitationId: the tool's own, or what mint makes.
 func withElicitationID(params json.RawMessage, mint func() string) (with json.RawMessage, id string) {
-	members, _ := object(params, false)
-	if id, err := jsonString(members["elicitationId"]); err == nil && id != "" {
+	o, _ := readObject(params, false)
+	if id, err := jsonString(o.get("elicitationId")); err == nil && id != "" {
 		return params, id
 	}
 	id = mint()

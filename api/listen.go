@@ -16,7 +16,7 @@ const metaSubscription = "io.modelcontextprotocol/subscriptionId"
 // acknowledgement of what will be sent, then the tasks' current states, then
 // what changes, until client or server end it.
 func (a *API) listen(ctx context.Context, x *exchange) (any, error) {
-	filter, err := object(x.msg.params["notifications"], true)
+	filter, err := readObject(x.msg.params.get("notifications"), true)
 	if err != nil {
 		return nil, invalidParams("Invalid params: notifications must be an object")
 	}
@@ -70,7 +70,7 @@ func (a *API) listen(ctx context.Context, x *exchange) (any, error) {
 			err = s.idle()
 		case <-a.closing: // "Graceful Closure"
 			return map[string]any{"resultType": "complete", "_meta": map[string]json.RawMessage{
-				metaSubscription: x.msg.id, metaServerInfo: a.modern.serverInfo,
+				metaSubscription: x.msg.id, metaServerInfo: a.modern.meta[metaServerInfo],
 			}}, nil
 		case <-ctx.Done():
 			return nil, errNoReply
@@ -85,10 +85,10 @@ type subscription struct {
 	tasks []task.Ref // which there may not be
 }
 
-func (a *API) subscription(x *exchange, filter map[string]json.RawMessage) (subscription, error) {
+func (a *API) subscription(x *exchange, filter object) (subscription, error) {
 	var s subscription
 	for _, field := range []string{"toolsListChanged", "promptsListChanged", "resourcesListChanged"} {
-		switch string(filter[field]) {
+		switch string(filter.get(field)) {
 		case "", "false":
 		case "true":
 			s.tools = s.tools || field == "toolsListChanged"
@@ -97,8 +97,8 @@ func (a *API) subscription(x *exchange, filter map[string]json.RawMessage) (subs
 		}
 	}
 	for _, field := range []string{"resourceSubscriptions", "taskIds"} {
-		raw, ok := filter[field]
-		if !ok {
+		raw := filter.get(field)
+		if raw == nil {
 			continue
 		}
 		var ids []string

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -19,8 +20,8 @@ type message struct {
 	raw    json.RawMessage
 	id     json.RawMessage // a string or an integer; nil on notifications
 	method string          // empty on responses
-	params map[string]json.RawMessage
-	meta   map[string]json.RawMessage // params._meta
+	params object
+	meta   object // params._meta
 	// result and error are set on responses.
 	result json.RawMessage
 	error  json.RawMessage
@@ -41,28 +42,56 @@ type duplicateKeyError struct{ key string }
 
 func (e *duplicateKeyError) Error() string { return fmt.Sprintf("duplicate key %q", e.key) }
 
-// object reads one JSON object without folding case and without dropping
+// object is a JSON object: its members, in the order in which they came. Requests
+// have so few that they are looked for one by one. A map of them takes several
+// times the memory, of which each request would leave two or three as garbage.
+type object []member
+
+type member struct {
+	key   string
+	value json.RawMessage // part of what the object was read from; not to be changed
+}
+
+// get is the value under key, or nil if there is none.
+func (o object) get(key string) json.RawMessage {
+	for i := range o {
+		if o[i].key == key {
+			return o[i].value
+		}
+	}
+	return nil
+}
+
+// byKey are the members as a map.
+func (o object) byKey() map[string]json.RawMessage {
+	m := make(map[string]json.RawMessage, len(o))
+	for _, member := range o {
+		m[member.key] = member.value
+	}
+	return m
+}
+
+// readObject reads one JSON object without folding case and without dropping
 // duplicates. Keys that differ only in case are duplicates if fold is set. On
-// a duplicate the members read so far are returned with the error. Members are
-// parts of raw, which is not to be changed.
+// a duplicate the members are returned with the error, each key's first.
 //
 // Every request is read by it, several times over: with the decoder of
 // encoding/json, that was more than half of what it cost to answer one.
-func object(raw json.RawMessage, fold bool) (map[string]json.RawMessage, error) {
+func readObject(raw json.RawMessage, fold bool) (object, error) {
 	if !json.Valid(raw) {
 		return nil, errNotJSON
 	}
-	return objectIn(raw, fold)
+	return appendMembers(object{}, raw, fold)
 }
 
-// objectIn is object for what is known to be JSON.
-func objectIn(raw json.RawMessage, fold bool) (map[string]json.RawMessage, error) {
+// appendMembers is readObject for what is known to be JSON. It appends to o,
+// which is empty.
+func appendMembers(o object, raw json.RawMessage, fold bool) (object, error) {
 	at := afterSpace(raw, 0)
 	if raw[at] != '{' {
 		return nil, errNotObject
 	}
-	members := make(map[string]json.RawMessage)
-	var folded map[string]bool // keys that are not spelled as foldCase does, in its spelling
+	known := keys{fold: fold}
 	var duplicate error
 	for at = afterSpace(raw, at+1); raw[at] != '}'; at = afterSpace(raw, at) {
 		if raw[at] == ',' {
@@ -78,25 +107,51 @@ func objectIn(raw json.RawMessage, fold bool) (map[string]json.RawMessage, error
 		value := raw[at:end:end]
 		at = end
 
-		name := key
-		if fold {
-			name = foldCase(key)
+		if known.add(o, key) {
+			o = append(o, member{key, value})
+		} else if duplicate == nil {
+			duplicate = &duplicateKeyError{key}
 		}
-		if _, twice := members[name]; twice || folded[name] {
-			if duplicate == nil {
-				duplicate = &duplicateKeyError{key}
-			}
-			continue
-		}
-		if name != key {
-			if folded == nil {
-				folded = make(map[string]bool)
-			}
-			folded[name] = true
-		}
-		members[key] = value
 	}
-	return members, duplicate
+	return o, duplicate
+}
+
+// fewMembers is up to how many members' keys are compared one by one.
+const fewMembers = 16
+
+// keys are those of an object that is being read.
+type keys struct {
+	fold bool
+	many map[string]struct{} // as foldCase spells them, if fold is set
+}
+
+// add reports whether none of o's members has the key yet, to which a member with
+// it is added then.
+func (k *keys) add(o object, key string) bool {
+	if len(o) < fewMembers {
+		return !slices.ContainsFunc(o, func(m member) bool {
+			return m.key == key || k.fold && strings.EqualFold(m.key, key)
+		})
+	}
+	if k.many == nil {
+		k.many = make(map[string]struct{})
+		for _, m := range o {
+			k.many[k.spell(m.key)] = struct{}{}
+		}
+	}
+	name := k.spell(key)
+	if _, twice := k.many[name]; twice {
+		return false
+	}
+	k.many[name] = struct{}{}
+	return true
+}
+
+func (k *keys) spell(key string) string {
+	if k.fold {
+		return foldCase(key)
+	}
+	return key
 }
 
 // afterSpace is where in valid JSON the white space at i ends.
@@ -159,46 +214,49 @@ func foldCase(s string) string {
 	}, s)
 }
 
-// parseMessage reads one JSON-RPC message (basic, "Messages"). On error the
-// message may still carry the id, so that the reply can echo it.
+// parseMessage reads one JSON-RPC message (basic, "Messages") from what is known
+// to be JSON. On error the message may still carry the id, so that the reply can
+// echo it.
 func parseMessage(raw json.RawMessage) (*message, error) {
 	m := &message{raw: raw}
-	env, err := object(raw, true)
-	if id, ok := env["id"]; ok && isRequestID(id) {
+	var room [4]member // a request has so many, and they stay on the stack
+	env, err := appendMembers(room[:0], raw, true)
+	id := env.get("id")
+	if isRequestID(id) {
 		m.id = id
 	}
 	if err != nil {
 		return m, refuse(http.StatusBadRequest, codeInvalidRequest, "Invalid request: %v", err)
 	}
-	if string(env["jsonrpc"]) != `"2.0"` {
+	if string(env.get("jsonrpc")) != `"2.0"` {
 		return m, refuse(http.StatusBadRequest, codeInvalidRequest, `Invalid request: jsonrpc must be "2.0"`)
 	}
-	if id, ok := env["id"]; ok && !isRequestID(id) {
+	if id != nil && m.id == nil {
 		return m, refuse(http.StatusBadRequest, codeInvalidRequest, "Invalid request: id must be a string or an integer")
 	}
-	if raw, ok := env["method"]; ok {
+	if raw := env.get("method"); raw != nil {
 		if m.method, err = jsonString(raw); err != nil || m.method == "" {
 			return m, refuse(http.StatusBadRequest, codeInvalidRequest, "Invalid request: method must be a string")
 		}
 		return m, m.readParams(env)
 	}
-	m.result, m.error = env["result"], env["error"]
+	m.result, m.error = env.get("result"), env.get("error")
 	if m.id == nil || (m.result == nil) == (m.error == nil) {
 		return m, refuse(http.StatusBadRequest, codeInvalidRequest, "Invalid request: neither a request, a notification nor a response")
 	}
 	return m, nil
 }
 
-func (m *message) readParams(env map[string]json.RawMessage) (err error) {
-	raw, ok := env["params"]
-	if !ok {
+func (m *message) readParams(env object) (err error) {
+	raw := env.get("params")
+	if raw == nil {
 		return nil
 	}
-	if m.params, err = objectIn(raw, true); err != nil {
+	if m.params, err = appendMembers(object{}, raw, true); err != nil {
 		return refuse(http.StatusBadRequest, codeInvalidParams, "Invalid params: %v", err)
 	}
-	if raw, ok := m.params["_meta"]; ok {
-		if m.meta, err = objectIn(raw, false); err != nil {
+	if raw := m.params.get("_meta"); raw != nil {
+		if m.meta, err = appendMembers(object{}, raw, false); err != nil {
 			return refuse(http.StatusBadRequest, codeInvalidParams, "Invalid params: _meta: %v", err)
 		}
 	}
@@ -250,8 +308,8 @@ func isPlain(text []byte) bool {
 
 // str is the string under key in params.
 func (m *message) str(key string) (string, error) {
-	raw, ok := m.params[key]
-	if !ok {
+	raw := m.params.get(key)
+	if raw == nil {
 		return "", invalidParams("Invalid params: missing %s", key)
 	}
 	s, err := jsonString(raw)
@@ -262,9 +320,11 @@ func (m *message) str(key string) (string, error) {
 }
 
 // encode is json.Marshal without the escaping meant for HTML pages.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+func encode(v any) ([]byte, error) { return encodeIn(new(bytes.Buffer), v) }
+
+// encodeIn is encode by means of b, which is empty. What it returns is part of b.
+func encodeIn(b *bytes.Buffer, v any) ([]byte, error) {
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err
@@ -276,10 +336,11 @@ func encode(v any) ([]byte, error) {
 // no object comes back as it is. It is for what the server itself sends on, so
 // of a duplicate key the first is kept.
 func edit(raw json.RawMessage, change func(members map[string]json.RawMessage)) json.RawMessage {
-	members, err := object(raw, false)
+	o, err := readObject(raw, false)
 	if errors.Is(err, errNotJSON) || errors.Is(err, errNotObject) {
 		return raw
 	}
+	members := o.byKey()
 	change(members)
 	out, err := encode(members)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,18 +18,18 @@ func TestObject(t *testing.T) {
 		`{}`: nil, `{"a":1,"b":{"a":1}}`: nil, `{"a":1,"A":2}`: nil,
 		`[]`: errNotObject, `null`: errNotObject, `"{}"`: errNotObject, ``: errNotJSON, `{"a"`: errNotJSON,
 	} {
-		if _, err := object(json.RawMessage(raw), false); !errors.Is(err, want) {
+		if _, err := readObject(json.RawMessage(raw), false); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", raw, err, want)
 		}
 	}
 	for _, raw := range []string{`{"a":1,"a":1}`, `{"a":1,"\u0061":1}`} {
-		members, err := object(json.RawMessage(raw), false)
-		if _, ok := errors.AsType[*duplicateKeyError](err); !ok || string(members["a"]) != "1" {
+		members, err := readObject(json.RawMessage(raw), false)
+		if _, ok := errors.AsType[*duplicateKeyError](err); !ok || string(members.get("a")) != "1" {
 			t.Errorf("%s: got %v, %v", raw, members, err)
 		}
 	}
 	for _, raw := range []string{`{"taskId":1,"TASKID":1}`, `{"taskId":1,"ta\u017fkId":1}`, `{"taskId":1,"tas\u212aId":1}`} {
-		if _, err := object(json.RawMessage(raw), true); err == nil {
+		if _, err := readObject(json.RawMessage(raw), true); err == nil {
 			t.Errorf("%s: keys that differ in case are two", raw)
 		}
 	}
@@ -44,8 +45,18 @@ func FuzzObject(f *testing.F) {
 		f.Add([]byte(seed), true)
 		f.Add([]byte(seed), false)
 	}
+	// More members than are compared one by one, and then some that were there.
+	var many strings.Builder
+	for i := range 2 * fewMembers {
+		fmt.Fprintf(&many, `"k%d":%d,`, i, i)
+	}
+	for _, last := range []string{`"k":1`, `"k1":1`, `"K1":1`, `"\u212a20":1,"k20":2`} {
+		seed := []byte("{" + many.String() + last + "}")
+		f.Add(seed, true)
+		f.Add(seed, false)
+	}
 	f.Fuzz(func(t *testing.T, raw []byte, fold bool) {
-		got, err := object(raw, fold)
+		got, err := readObject(raw, fold)
 		if !json.Valid(raw) {
 			if !errors.Is(err, errNotJSON) {
 				t.Fatalf("%q: %v", raw, err)
@@ -86,8 +97,8 @@ func FuzzObject(f *testing.F) {
 			t.Fatalf("%q has %v, want %v", raw, got, want)
 		}
 		for key, value := range want {
-			if string(got[key]) != value {
-				t.Fatalf("%q has %s under %q, want %s", raw, got[key], key, value)
+			if string(got.get(key)) != value {
+				t.Fatalf("%q has %s under %q, want %s", raw, got.get(key), key, value)
 			}
 		}
 	})

@@ -94,10 +94,11 @@ func (a *API) legacyResults(next mcp.MethodHandler) mcp.MethodHandler {
 		if err != nil {
 			return nil, err
 		}
-		members, err := object(raw, false)
+		o, err := readObject(raw, false)
 		if err != nil {
 			return nil, err
 		}
+		members := o.byKey()
 		// "Server Capabilities". Without authentication there is one user, so
 		// list is offered then too.
 		members["capabilities"] = edit(members["capabilities"], func(m map[string]json.RawMessage) {
@@ -150,8 +151,8 @@ func definition2025(t task.Tool, version string) json.RawMessage {
 		if version == version20251125 {
 			m["execution"] = json.RawMessage(`{"taskSupport":"` + string(t.Support) + `"}`)
 		}
-		output, err := object(m["outputSchema"], false)
-		if err != nil || string(output["type"]) != `"object"` {
+		output, err := readObject(m["outputSchema"], false)
+		if err != nil || string(output.get("type")) != `"object"` {
 			delete(m, "outputSchema")
 		}
 	})
@@ -163,11 +164,11 @@ func (a *API) initialize(ctx context.Context, x *exchange) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	capabilities, ok := x.msg.params["capabilities"]
-	if !ok || capabilities[0] != '{' {
+	capabilities := x.msg.params.get("capabilities")
+	if capabilities == nil || capabilities[0] != '{' {
 		return nil, invalidParams("Invalid params: capabilities must be an object")
 	}
-	if info, ok := x.msg.params["clientInfo"]; !ok || info[0] != '{' {
+	if info := x.msg.params.get("clientInfo"); info == nil || info[0] != '{' {
 		return nil, invalidParams("Invalid params: clientInfo must be an object")
 	}
 	result, err := a.viaSDK(ctx, x)

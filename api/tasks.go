@@ -81,20 +81,20 @@ func (a *API) tasksUpdate(ctx context.Context, x *exchange) (any, error) {
 // inputResponses reads params.inputResponses, a map of objects (patterns/mrtr,
 // "InputResponses"), or nil if there is none.
 func inputResponses(m *message) (map[string]json.RawMessage, error) {
-	raw, ok := m.params["inputResponses"]
-	if !ok {
+	raw := m.params.get("inputResponses")
+	if raw == nil {
 		return nil, nil
 	}
-	responses, err := object(raw, false)
+	responses, err := readObject(raw, false)
 	if err != nil {
 		return nil, invalidParams("Invalid params: inputResponses: %v", err)
 	}
-	for key, response := range responses {
-		if response[0] != '{' {
-			return nil, invalidParams("Invalid params: inputResponses: the response to %q must be an object", key)
+	for _, response := range responses {
+		if response.value[0] != '{' {
+			return nil, invalidParams("Invalid params: inputResponses: the response to %q must be an object", response.key)
 		}
 	}
-	return responses, nil
+	return responses.byKey(), nil
 }
 
 // tasksCancelModern answers tasks/cancel on 2026: the request is recorded, and
@@ -137,7 +137,7 @@ type listCursor struct {
 // ("Task Listing").
 func (a *API) tasksList(ctx context.Context, x *exchange) (any, error) {
 	r := task.ListRequest{Owner: x.owner}
-	if _, ok := x.msg.params["cursor"]; ok {
+	if x.msg.params.get("cursor") != nil {
 		sealed, err := x.msg.str("cursor")
 		if err != nil {
 			return nil, err

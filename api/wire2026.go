@@ -12,9 +12,13 @@ import (
 // 2026-07-28 has them (ext-tasks).
 type wire2026 struct {
 	pollInterval time.Duration
-	// serverInfo identifies this server in every result ("Per-response
-	// protocol fields").
-	serverInfo json.RawMessage
+	// meta identifies this server in every result ("Per-response protocol
+	// fields"). It is never changed.
+	meta map[string]json.RawMessage
+}
+
+func newWire2026(pollInterval time.Duration, serverInfo json.RawMessage) wire2026 {
+	return wire2026{pollInterval, map[string]json.RawMessage{metaServerInfo: serverInfo}}
 }
 
 const metaServerInfo = "io.modelcontextprotocol/serverInfo"
@@ -50,10 +54,6 @@ func wordInputs(inputs []task.InputRequest) inputRequests {
 	return out
 }
 
-func (w wire2026) meta() map[string]json.RawMessage {
-	return map[string]json.RawMessage{metaServerInfo: w.serverInfo}
-}
-
 func (w wire2026) task(t *task.Task, resultType string) task2026 {
 	return task2026{
 		ResultType:    resultType,
@@ -64,7 +64,7 @@ func (w wire2026) task(t *task.Task, resultType string) task2026 {
 		LastUpdatedAt: timestamp(t.UpdatedAt),
 		TTL:           t.TTL.Milliseconds(),
 		PollInterval:  w.pollInterval.Milliseconds(),
-		Meta:          w.meta(),
+		Meta:          w.meta,
 	}
 }
 
@@ -109,12 +109,12 @@ func inlined(raw json.RawMessage) json.RawMessage {
 }
 
 func (w wire2026) result(raw json.RawMessage) json.RawMessage {
-	return withMeta(inlined(raw), metaServerInfo, w.serverInfo)
+	return withMeta(inlined(raw), metaServerInfo, w.meta[metaServerInfo])
 }
 
 // ack is the empty result.
 func (w wire2026) ack() any {
-	return map[string]any{"resultType": "complete", "_meta": w.meta()}
+	return map[string]any{"resultType": "complete", "_meta": w.meta}
 }
 
 // rpcError keeps codes off the wire that this revision forbids to send ("Error
