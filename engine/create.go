@@ -144,7 +144,7 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	}
 	e.deleted.remove(options.ID)
 	t := task.Projection{Card: in.Card, State: state}.Snapshot(options.ID)
-	e.created.put(t.ID, creation{in.Card.OwnerHash, r.HeldID != "", time.Now(), share(t)})
+	e.created.put(t.ID, creation{in.Card.OwnerHash, r.HeldID != "", time.Now(), t})
 	return t, nil
 }
 

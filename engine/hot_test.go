@@ -127,18 +127,6 @@ func TestHotReads(t *testing.T) {
 		}
 	})
 
-	t.Run("can be kept by the caller", func(t *testing.T) {
-		f := setup(t, hotReads)
-		f.work(askOnce)
-		ref := f.create()
-		f.await(ref, inputRequired)
-		f.warm(ref)
-		f.get(ref).Status = task.StatusFailed
-		if got := f.get(ref); got.Status != task.StatusInputRequired {
-			t.Errorf("one caller changed what the next one reads: %+v", got)
-		}
-	})
-
 	t.Run("show progress that nobody waits for, and never less of it", func(t *testing.T) {
 		f := setup(t, hotReads)
 		const last = 3

@@ -123,7 +123,7 @@ func (e *Engine) remember(r *reading, t *task.Task) {
 }
 
 func (e *Engine) keep(t *task.Task, ownerHash string, began, seen time.Time) {
-	e.outcomes.put(t.ID, &ending{share(t), ownerHash, began, seen})
+	e.outcomes.put(t.ID, &ending{t, ownerHash, began, seen})
 }
 
 // known is a task that need not be asked for, with its full outcome or only the
@@ -135,7 +135,7 @@ func (e *Engine) known(ref task.Ref, full bool) (*task.Task, error) {
 	}
 	if e.o.HotReads {
 		if t := e.watches.hot(ref); t != nil {
-			return share(t), nil
+			return t, nil
 		}
 	}
 	x := e.outcomes.get(ref.ID)
@@ -145,11 +145,12 @@ func (e *Engine) known(ref task.Ref, full bool) (*task.Task, error) {
 	case e.isOver(x.task.ExpiresAt()):
 		return nil, task.ErrExpired
 	}
-	t := share(x.task)
-	if !full {
-		t.Outcome = t.Outcome.Head()
+	if full {
+		return x.task, nil
 	}
-	return t, nil
+	head := *x.task
+	head.Outcome = head.Outcome.Head()
+	return &head, nil
 }
 
 // isOver reports whether a task that expired then and has ended is no longer to

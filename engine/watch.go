@@ -75,7 +75,7 @@ func (e *Engine) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) i
 				return
 			}
 		}
-		if !yield(share(last), nil) || last.Status.Terminal() {
+		if !yield(last, nil) || last.Status.Terminal() {
 			return
 		}
 		w, err := e.watches.join(ref, o.Progress, quiet)
@@ -88,7 +88,7 @@ func (e *Engine) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) i
 			now, changed, err := e.watches.look(w)
 			if now != nil && isNews(now, last, o.Progress) {
 				last = now
-				if !yield(share(now), nil) || now.Status.Terminal() {
+				if !yield(now, nil) || now.Status.Terminal() {
 					return
 				}
 				continue
@@ -118,12 +118,6 @@ func (e *Engine) newborn(ref task.Ref) (*task.Task, time.Duration) {
 		return nil, 0
 	}
 	return c.task, quiet
-}
-
-// share returns a copy of a snapshot that several waiters look at.
-func share(t *task.Task) *task.Task {
-	c := *t
-	return &c
 }
 
 func isNews(now, last *task.Task, progress bool) bool {
@@ -445,13 +439,13 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	if !ok {
 		return false
 	}
-	t := share(c.task)
+	t := *c.task
 	t.Rev++
 	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, end.at, end.outcome
 	if !c.held {
-		h.e.keep(t, c.ownerHash, end.began, end.seen)
+		h.e.keep(&t, c.ownerHash, end.began, end.seen)
 	}
-	h.publish(w, t, 0)
+	h.publish(w, &t, 0)
 	return true
 }
 

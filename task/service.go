@@ -9,7 +9,8 @@ import (
 
 // Service is everything that can be done with tasks. Every operation checks
 // the owner; a foreign task is [ErrNotFound] like an unknown one. Engine
-// trouble is [ErrUnavailable], never [ErrNotFound].
+// trouble is [ErrUnavailable], never [ErrNotFound]. Several callers may be given
+// the same [Task], which none of them changes.
 type Service interface {
 	// Create starts a task, durably, before it returns. With an idempotency key
 	// it returns the task of the first such call, or [ErrKeyReused].
