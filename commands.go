@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
+
+	"github.com/longhaul-mcp/longhaul/internal/heapfloor"
 )
 
 // newRoot returns the program: the commands, with o for the defaults of their
@@ -73,7 +75,7 @@ with the same --data-dir and they go on.
 		if err != nil {
 			return err
 		}
-		return serve(cmd, func(ctx context.Context) (*Process, error) { return Dev(ctx, o, f.embedded) })
+		return serve(cmd, engineGarbage, func(ctx context.Context) (*Process, error) { return Dev(ctx, o, f.embedded) })
 	}
 	return cmd
 }
@@ -95,7 +97,7 @@ func newTemporal(o Options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return serve(cmd, func(ctx context.Context) (*Process, error) { return Temporal(ctx, o, f.embedded) })
+		return serve(cmd, engineGarbage, func(ctx context.Context) (*Process, error) { return Temporal(ctx, o, f.embedded) })
 	}
 	return cmd
 }
@@ -125,7 +127,7 @@ these processes may serve the same clients, if they share --key-file.
 	f.addDataDir(cmd)
 	f.addClaims(cmd)
 	f.addLogging(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, API) }
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, apiGarbage, API) }
 	return cmd
 }
 
@@ -147,12 +149,12 @@ share the work. --listen serves /healthz and /readyz.
 	f.addClaims(cmd)
 	f.addWorker(cmd)
 	f.addLogging(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, Worker) }
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.serveRemote(cmd, workerGarbage, Worker) }
 	return cmd
 }
 
 // serveRemote runs a process that finds Temporal by the environment.
-func (f *flags) serveRemote(cmd *cobra.Command, start func(context.Context, Options, client.Options) (*Process, error)) error {
+func (f *flags) serveRemote(cmd *cobra.Command, garbage uint64, start func(context.Context, Options, client.Options) (*Process, error)) error {
 	o, err := f.options(cmd)
 	if err != nil {
 		return err
@@ -161,12 +163,24 @@ func (f *flags) serveRemote(cmd *cobra.Command, start func(context.Context, Opti
 	if err != nil {
 		return fmt.Errorf("Temporal's client configuration: %w", err)
 	}
-	return serve(cmd, func(ctx context.Context) (*Process, error) { return start(ctx, o, t) })
+	return serve(cmd, garbage, func(ctx context.Context) (*Process, error) { return start(ctx, o, t) })
 }
+
+// How many bytes of garbage a process may let lie, as it takes time to collect
+// them, and the more often the less is alive.
+const (
+	workerGarbage = 64 << 20
+	// Of the reads that an api answers from memory, those that meet a collection
+	// take several times as long as the others.
+	apiGarbage = 128 << 20
+	// Temporal itself, which has more alive than the others.
+	engineGarbage = 192 << 20
+)
 
 // serve starts a process, says where it can be reached, and runs it until a
 // signal or a failure.
-func serve(cmd *cobra.Command, start func(context.Context) (*Process, error)) error {
+func serve(cmd *cobra.Command, garbage uint64, start func(context.Context) (*Process, error)) error {
+	defer heapfloor.Raise(garbage)()
 	ctx := cmd.Context()
 	p, err := start(ctx)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"syscall"
 
 	"github.com/longhaul-mcp/longhaul/internal/enginereg"
-	"github.com/longhaul-mcp/longhaul/internal/heapfloor"
 )
 
 // Run is all that the main function of a Longhaul program does:
@@ -27,11 +26,11 @@ import (
 // ([upstream.Config]) are served beside those of the options.
 //
 // Run reads os.Args and the environment, and stops on SIGINT and SIGTERM; a
-// second signal kills. Unless GOGC or GOMEMLIMIT is set, it lets up to 64 MB of
-// garbage lie for the sake of speed. It returns the exit code: 0, or 1 after a
-// line on standard error that says what went wrong.
+// second signal kills. Unless GOGC or GOMEMLIMIT is set, a process lets garbage lie
+// for the sake of speed: 64 MB a worker, 128 MB an api, 192 MB one with Temporal in
+// it, or as much as is alive if that is more. Run returns the exit code: 0, or 1
+// after a line on standard error that says what went wrong.
 func Run(o Options) int {
-	defer heapfloor.Raise()()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal kills: nobody should have to look for the process.

@@ -37,7 +37,7 @@ func runLonghaul(ctx context.Context, r *role) error {
 	if err := r.in.Decode(&at); err != nil {
 		return err
 	}
-	defer heapfloor.Raise()() // as in longhaul.Run
+	defer heapfloor.Raise(128 << 20)() // as the command api does
 	var count requests
 	c, err := at.dial(ctx, count.intercept)
 	if err != nil {
