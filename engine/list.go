@@ -29,9 +29,8 @@ const (
 type cursor struct {
 	// Temporal is the page token of Temporal's list.
 	Temporal []byte `json:"t"`
-	// Started is when at the latest what follows has started; nil if it may have
-	// at any time.
-	Started *time.Time `json:"s,omitempty"`
+	// Closed is when at the latest what follows has closed; nil if it may be open.
+	Closed *time.Time `json:"c,omitempty"`
 	// Merged are the tasks that were added to the first page by hand and are
 	// not shown again.
 	Merged []string `json:"m,omitempty"`
@@ -65,8 +64,9 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 	query := fmt.Sprintf("WorkflowType = '%s' AND %s = '%s' AND (ExecutionStatus = 'Running' OR %s > '%s' AND ExecutionStatus != 'ContinuedAsNew')",
 		task.WorkflowTask, task.SearchOwner, owner,
 		task.SearchExpiresAt, e.o.Now().Add(-e.o.Grace).UTC().Format(time.RFC3339Nano))
-	if at.Started != nil {
-		query += fmt.Sprintf(" AND StartTime <= '%s'", at.Started.UTC().Format(time.RFC3339Nano))
+	if at.Closed != nil {
+		query += fmt.Sprintf(" AND CloseTime <= '%s' AND StartTime <= '%s'",
+			at.Closed.UTC().Format(time.RFC3339Nano), at.Closed.Add(clockSkew).UTC().Format(time.RFC3339Nano))
 	}
 	infos, next, err := e.visible(ctx, query, size, at.Temporal)
 	var invalid *serviceerror.InvalidArgument
@@ -110,7 +110,7 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 	}
 	if len(next) > 0 {
 		at.Temporal = next
-		at.Started = startedAfter(infos)
+		at.Closed = closedBy(infos)
 		if page.Next, err = json.Marshal(at); err != nil {
 			return nil, fmt.Errorf("engine: %w", err)
 		}
@@ -160,17 +160,19 @@ func (e *Engine) readAll(ctx context.Context, owner task.Owner, ids []string) ([
 // clockSkew is how far the clocks of Temporal's own servers may be apart.
 const clockSkew = time.Second
 
-// startedAfter is when at the latest everything has started that Temporal lists
-// after these workflows. Behind an ended one come those that ended before it,
-// and so started before that.
+// closedBy is when at the latest everything has closed that Temporal lists after
+// these workflows, or nil if it may yet be open.
 //
 // It changes nothing of a page. But Temporal finds a page in an SQL database by
-// going through all that are before it, and this tells it about most of them
-// from the index alone.
-func startedAfter(infos []*workflowpb.WorkflowExecutionInfo) *time.Time {
+// going through all that are before it, unless it is told where to begin: when a
+// workflow closed comes first in the order of its indices. Not every Temporal makes
+// use of that (system.visibilityEnableUnifiedQueryConverter). When one has started
+// is in the indices too, so those that started after this time are passed over
+// without being looked into.
+func closedBy(infos []*workflowpb.WorkflowExecutionInfo) *time.Time {
 	if len(infos) == 0 || infos[len(infos)-1].GetCloseTime() == nil {
 		return nil
 	}
-	started := infos[len(infos)-1].GetCloseTime().AsTime().Add(clockSkew)
-	return &started
+	closed := infos[len(infos)-1].GetCloseTime().AsTime()
+	return &closed
 }

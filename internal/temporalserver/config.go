@@ -67,6 +67,11 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.EnableCancelActivityWorkerCommand.Key(): true,
 
 		dynamicconfig.EnableServerVersionCheck.Key(): false,
+
+		// The unified converter compares close_time, which is in no index. The other one
+		// compares what is in all of them instead, and so a page of ended workflows is
+		// found without going through those before it (engine.List).
+		dynamicconfig.VisibilityEnableUnifiedQueryConverter.Key(): false,
 	}
 }
 
