@@ -82,17 +82,6 @@ func TestWatch(t *testing.T) {
 		}
 	})
 
-	t.Run("hands out snapshots that callers may keep", func(t *testing.T) {
-		f := setup(t)
-		f.work(askOnce)
-		ref := f.create()
-		got := f.await(ref, inputRequired)
-		got.Status = task.StatusFailed
-		if again := f.await(ref, inputRequired); again == got {
-			t.Error("two waiters got the same snapshot")
-		}
-	})
-
 	t.Run("ends without an error when the caller leaves", func(t *testing.T) {
 		f := setup(t)
 		ref := f.create()
