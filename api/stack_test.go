@@ -277,7 +277,7 @@ var key = bytes.Repeat([]byte("k"), api.KeySize)
 
 func newEngine(t *testing.T, addr, taskQueue string) *engine.Engine {
 	t.Helper()
-	client, err := temporal.NewLazyClient(temporal.Options{HostPort: addr, Logger: discard()})
+	client, err := temporal.DialContext(t.Context(), temporal.Options{HostPort: addr, Logger: discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
