@@ -34,16 +34,18 @@ import (
 // A poll returns at every event, and most calls are over after a few of them.
 // So a task that this process has only just created is first waited for by a
 // poll that returns at its end alone: a quick call costs one request to start
-// it and one to have its result, as it does in Temporal's own client.
+// it and one to have its result, as it does in Temporal's own client. What is
+// quick is learned: where an engine is busy, every call takes longer.
 
 const (
 	// minQuiet and maxQuiet bound how long after its creation a task is waited
 	// for in that way, and so how much later than it could its first request for
-	// input may be seen. In between, it is quietShare for each task that is: the
-	// more of them share the engine, the longer each takes.
+	// input may be seen. In between, it is twice as long as such tasks took
+	// lately, because of the load and not of their tools: at most quietShare for
+	// each that is waited for.
 	minQuiet   = 100 * time.Millisecond
-	maxQuiet   = time.Second
-	quietShare = 25 * time.Millisecond
+	maxQuiet   = 4 * time.Second
+	quietShare = 75 * time.Millisecond
 	// refreshEvery is how often a task is described that is not followed by
 	// long poll, or whose progress somebody wants. Those that are not followed
 	// share what this process may ask of Temporal: when there are many of them it
@@ -145,6 +147,8 @@ type hub struct {
 	writing map[string]int // writes that are under way, by task
 	polls   int            // long polls in use
 	quiet   int            // those of them that wait for an end alone
+	// took is about how long new tasks were under way that ended plainly.
+	took time.Duration
 }
 
 // watch is one task that is followed. Its fields below mu are guarded by the
@@ -295,7 +299,18 @@ func (h *hub) wantsProgress(w *watch) bool {
 func (h *hub) quietTime() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return max(minQuiet, min(time.Duration(h.quiet)*quietShare, maxQuiet))
+	return max(minQuiet, min(2*h.took, time.Duration(h.quiet)*quietShare, maxQuiet))
+}
+
+// learn takes in how long a new task took.
+func (h *hub) learn(took time.Duration) {
+	if took > maxQuiet {
+		return // by its tool, more likely
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	const weight = 8
+	h.took += (took - h.took) / weight
 }
 
 // countQuiet adds to the number of polls that wait for an end alone.
@@ -435,11 +450,22 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 		_, ended := h.refresh(ctx, w, end)
 		return ended
 	}
+	return h.concludeNew(w, end)
+}
+
+// concludeNew tells the waiters of the plain end of a task that nobody has
+// followed, and reports whether that could be done.
+func (h *hub) concludeNew(w *watch, end *conclusion) bool {
 	c, ok := h.e.created.get(w.id)
 	if !ok {
 		return false
 	}
+	h.learn(time.Since(c.at))
 	t := *c.task
+	// It may have come further than it was then, and somebody may have been shown that.
+	if latest, _, _ := h.look(w); latest != nil {
+		t.Rev = latest.Rev
+	}
 	t.Rev++
 	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, end.at, end.outcome
 	if !c.held {
@@ -491,6 +517,9 @@ func (h *hub) conclude(ctx context.Context, w *watch, last *reading, end *conclu
 	if err := h.e.settle(ctx, &r); err != nil {
 		h.fail(w, err)
 		return
+	}
+	if c, ok := h.e.created.get(w.id); ok {
+		h.learn(time.Since(c.at))
 	}
 	t := r.task()
 	t.Outcome = end.outcome

@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/longhaul-mcp/longhaul/task"
+)
+
+// newOffline is an engine that asks Temporal nothing in the test.
+func newOffline(t *testing.T) *Engine {
+	t.Helper()
+	c, err := client.NewLazyClient(client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	e, err := New(Options{Client: c, Key: bytes.Repeat([]byte("k"), 32), HotReads: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
+func TestQuietTime(t *testing.T) {
+	h := newOffline(t).watches
+	want := func(why string, quiet time.Duration) {
+		t.Helper()
+		if got := h.quietTime(); got != quiet {
+			t.Errorf("%s: a new task is left alone for %s, want %s", why, got, quiet)
+		}
+	}
+	took := func(d time.Duration) {
+		for range 100 {
+			h.learn(d)
+		}
+		h.took = h.took.Round(10 * time.Millisecond)
+	}
+	want("nothing is known", minQuiet)
+	took(time.Second)
+	want("calls take long, of which there are none", minQuiet)
+	h.countQuiet(8)
+	want("eight calls that their tools keep", 8*quietShare)
+	h.countQuiet(56)
+	want("calls take long, and there are many", 2*time.Second)
+	took(10 * time.Millisecond)
+	want("there are many, and they are quick", minQuiet)
+	took(3 * time.Second)
+	want("calls take very long, and there are many", maxQuiet)
+	took(time.Hour)
+	want("tools take hours", maxQuiet)
+}
+
+// A read has shown what the watch does not follow: the end is later than that.
+func TestEndIsLaterThanWhatWasShown(t *testing.T) {
+	e := newOffline(t)
+	created := task.Projection{State: task.InitialState(time.Now())}.Snapshot("id")
+	e.created.put("id", creation{at: time.Now(), task: created})
+	asked := *created
+	asked.Rev, asked.Status = 2, task.StatusInputRequired
+	asked.Inputs = []task.InputRequest{{Key: "sure", Method: task.MethodElicit, Params: json.RawMessage(`{}`)}}
+	w := &watch{id: "id", stop: func() {}, changed: make(chan struct{})}
+	e.watches.publish(w, &asked, e.watches.moment())
+
+	end := &conclusion{outcome: task.ResultOutcome(json.RawMessage(`{}`), false), at: time.Now(), plain: true}
+	if !e.watches.concludeNew(w, end) {
+		t.Fatal("the end was not told")
+	}
+	got, _, _ := e.watches.look(w)
+	if got.Status != task.StatusCompleted || got.Rev <= asked.Rev || got.Inputs != nil {
+		t.Errorf("the task asked at revision %d and is now %+v", asked.Rev, got)
+	}
+}
