@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"reflect"
 	"runtime/debug"
 
@@ -16,23 +15,22 @@ import (
 type inProcess struct{ server *mcp.Server }
 
 func (p *inProcess) dial(ctx context.Context, t *tap) (link, error) {
-	client, server := net.Pipe()
+	client, server := newMessagePipe(t)
 	// Its handlers are cancelled by the end of the pipe, not of ctx. The server's
 	// session is never closed from here: that waits for handlers, even for one
 	// that ignores its context. It ends with the pipe.
-	transport := &mcp.IOTransport{Reader: server, Writer: server, MaxLineLength: -1}
-	if _, err := p.server.Connect(context.WithoutCancel(ctx), transport, nil); err != nil {
+	if _, err := p.server.Connect(context.WithoutCancel(ctx), connected{server}, nil); err != nil {
 		client.Close()
 		return nil, err
 	}
-	return &pipeLink{newLineConn(client, t)}, nil
+	return &pipeLink{client}, nil
 }
 
 // pipeLink is a connection within this process.
-type pipeLink struct{ conn *lineConn }
+type pipeLink struct{ conn *clientEnd }
 
 func (l *pipeLink) transport() mcp.Transport { return connected{l.conn} }
-func (l *pipeLink) lost() <-chan struct{}    { return l.conn.broken }
+func (l *pipeLink) lost() <-chan struct{}    { return l.conn.pipe.closed }
 func (l *pipeLink) explain() string          { return "" }
 func (l *pipeLink) close()                   { l.conn.Close() }
 
