@@ -55,13 +55,6 @@ func createResult(ctx context.Context, s *stage) error {
 	if s.short {
 		turnsEach, operations = 1, 100
 	}
-	// Before the rest, so that as little as possible is under way.
-	b, l, err := requestsEach(bare, longhaul, load)
-	if err != nil {
-		return err
-	}
-	s.figures.add("create-result/bare requests", b, "requests/task", nil)
-	s.figures.add("create-result/longhaul requests", l, "requests/task", nil)
 	var history []float64
 	for _, clients := range []int{1, 8, 64} {
 		if err := turns(sides, turnsEach, round{clients, operations}); err != nil {
@@ -89,6 +82,12 @@ func createResult(ctx context.Context, s *stage) error {
 			add(side.name+" own CPU", millis(side.all.each(side.all.spent)), "ms/task", nil)
 			add(side.name+" Temporal's CPU", millis(side.all.each(side.all.server)), "ms/task", nil)
 		}
+		bareRequests, requests, err := requestsEach(bare, longhaul, load, round{clients, operations})
+		if err != nil {
+			return err
+		}
+		add("bare requests", bareRequests, "requests/task", nil)
+		add("longhaul requests", requests, "requests/task", nil)
 	}
 	s.figures.add("create-result/history", median(history), "events", atMost(maxEvents))
 	return nil
@@ -96,8 +95,7 @@ func createResult(ctx context.Context, s *stage) error {
 
 // requestsEach is how many requests a workflow and a task make to Temporal,
 // besides the polls of the workers.
-func requestsEach(bare, longhaul, load *process) (b, l float64, err error) {
-	r := round{Clients: 1, Operations: 50}
+func requestsEach(bare, longhaul, load *process, r round) (b, l float64, err error) {
 	var before, after bareSample
 	for _, reply := range []*bareSample{&before, &after} {
 		if err := bare.ask(bareRound{r, workflowActivity}, reply); err != nil {
