@@ -75,13 +75,10 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 				return u.task, nil
 			}
 			if s == nil {
-				var err error
-				if s, err = x.open(); err != nil {
-					return nil, err
-				}
+				s = x.open()
 			}
 			if !ref.Held && a.statuses.take(key, u.task.Rev, true) {
-				if err := s.send(a.legacy.notification(u.task)); err != nil {
+				if err := s.queue(a.legacy.notification(u.task)); err != nil {
 					return nil, errNoReply
 				}
 			}
@@ -95,6 +92,9 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 				}
 			}
 			if err := ask.outstanding(s, last); err != nil {
+				return nil, errNoReply
+			}
+			if err := s.flush(); err != nil {
 				return nil, errNoReply
 			}
 			//failpoint:result-waits

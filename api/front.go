@@ -47,15 +47,11 @@ func (x *exchange) declares(extension string) bool {
 }
 
 // open turns the reply into a stream, if it is none yet.
-func (x *exchange) open() (*stream, error) {
+func (x *exchange) open() *stream {
 	if x.stream == nil {
-		s, err := newStream(x.w)
-		if err != nil {
-			return nil, err
-		}
-		x.stream = s
+		x.stream = newStream(x.w)
 	}
-	return x.stream, nil
+	return x.stream
 }
 
 // reply sends the response.
@@ -474,7 +470,8 @@ func (a *API) serveBatch(w http.ResponseWriter, r *http.Request, owner task.Owne
 	}
 	var out *stream
 	if requests > 0 {
-		if out, err = newStream(w); err != nil {
+		out = newStream(w)
+		if out.flush() != nil {
 			return // the connection is gone
 		}
 	}

@@ -90,11 +90,7 @@ func (p *progressReporter) send(x *exchange, t *task.Task) error {
 	if t.Progress.Message != "" {
 		params["message"] = t.Progress.Message
 	}
-	s, err := x.open()
-	if err != nil {
-		return err
-	}
-	return s.send(outgoing{JSONRPC: "2.0", Method: "notifications/progress", Params: params})
+	return x.open().send(outgoing{JSONRPC: "2.0", Method: "notifications/progress", Params: params})
 }
 
 // maxTokens bounds the tasks whose progress token is remembered.

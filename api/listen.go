@@ -42,10 +42,7 @@ func (a *API) listen(ctx context.Context, x *exchange) (any, error) {
 		honoured["taskIds"] = taskIDs(current)
 	}
 
-	s, err := x.open()
-	if err != nil {
-		return nil, err
-	}
+	s := x.open()
 	meta := map[string]json.RawMessage{metaSubscription: x.msg.id}
 	notify := func(method string, params any) error {
 		return s.send(outgoing{JSONRPC: "2.0", Method: method, Params: params})
@@ -145,10 +142,8 @@ func (a *API) serveGet(w http.ResponseWriter, r *http.Request, sess *session, ow
 	defer cancel()
 	push := a.newSessionPush(r.Context(), sess, owner)
 	defer push.stop()
-	s, err := newStream(w)
-	if err != nil {
-		return
-	}
+	s := newStream(w)
+	err := s.flush()
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
 	for err == nil {

@@ -19,19 +19,27 @@ type stream struct {
 	rc *http.ResponseController
 }
 
-// newStream sends the header of a stream of events.
-func newStream(w http.ResponseWriter) (*stream, error) {
+// newStream begins a stream of events. Its header goes out with the first message,
+// or by flush.
+func newStream(w http.ResponseWriter) *stream {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache, no-transform")
 	h.Set("X-Accel-Buffering", "no") // 2026-07-28, streamable-http, "Receiving Messages"
 	w.WriteHeader(http.StatusOK)
-	s := &stream{w: w, rc: http.NewResponseController(w)}
-	return s, s.rc.Flush()
+	return &stream{w: w, rc: http.NewResponseController(w)}
 }
 
 // send writes one message.
 func (s *stream) send(v any) error {
+	if err := s.queue(v); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+// queue writes one message that goes out together with the next one, or by flush.
+func (s *stream) queue(v any) error {
 	body, err := encode(v)
 	if err != nil {
 		return err
@@ -45,15 +53,28 @@ func (s *stream) send(v any) error {
 }
 
 // idle writes a comment.
-func (s *stream) idle() error { return s.write([]byte(": keep-alive\n\n")) }
-
-func (s *stream) write(b []byte) error {
-	// Not every writer has deadlines; then a stuck client is left to the
-	// network. The deadline is the connection's, so it must not outlive the write.
-	_ = s.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	defer func() { _ = s.rc.SetWriteDeadline(time.Time{}) }()
-	if _, err := s.w.Write(b); err != nil {
+func (s *stream) idle() error {
+	if err := s.write([]byte(": keep-alive\n\n")); err != nil {
 		return err
 	}
+	return s.flush()
+}
+
+func (s *stream) write(b []byte) error {
+	defer s.limit()()
+	_, err := s.w.Write(b)
+	return err
+}
+
+func (s *stream) flush() error {
+	defer s.limit()()
 	return s.rc.Flush()
+}
+
+// limit bounds the time of a write, until done is called. Not every writer has
+// deadlines; then a stuck client is left to the network. The deadline is the
+// connection's, so it must not outlive the write.
+func (s *stream) limit() (done func()) {
+	_ = s.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return func() { _ = s.rc.SetWriteDeadline(time.Time{}) }
 }
