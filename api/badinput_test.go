@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	temporal "go.temporal.io/sdk/client"
+
 	"github.com/longhaul-mcp/longhaul/api"
 )
 
@@ -344,7 +346,12 @@ func TestBodyBreaksOff(t *testing.T) {
 
 // An engine that is away is no mistake of the client's.
 func TestEngineUnavailable(t *testing.T) {
-	s := setupAt(t, "127.0.0.1:1")
+	nowhere, err := temporal.NewLazyClient(temporal.Options{HostPort: "127.0.0.1:1", Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nowhere.Close)
+	s := setupOn(t, nowhere)
 	c := s.modern(t, withTasks)
 	call := object{"name": "echo", "arguments": object{"name": "x"}}
 	keyed := object{"name": "echo", "arguments": object{"name": "x"}, "_meta": object{"io.longhaul/idempotency-key": "k"}}

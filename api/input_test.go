@@ -74,7 +74,7 @@ func serveVerbatim(w http.ResponseWriter, r *http.Request) {
 
 // onVerbatim makes a stack serve that upstream.
 func onVerbatim(t *testing.T) func(*api.Options) {
-	e := newEngine(t, temporalAddr, verbatimQueue)
+	e := newEngine(t, dial(t), verbatimQueue)
 	return func(o *api.Options) { o.Tasks, o.Catalogue = e, verbatimTools }
 }
 

@@ -244,12 +244,12 @@ type stack struct {
 
 func setup(t *testing.T, change ...func(*api.Options)) *stack {
 	t.Helper()
-	return setupAt(t, temporalAddr, change...)
+	return setupOn(t, dial(t), change...)
 }
 
-func setupAt(t *testing.T, addr string, change ...func(*api.Options)) *stack {
+func setupOn(t *testing.T, client temporal.Client, change ...func(*api.Options)) *stack {
 	t.Helper()
-	e := newEngine(t, addr, "")
+	e := newEngine(t, client, "")
 	o := api.Options{
 		Tasks: e, Catalogue: tools, Key: key, Logger: discard(),
 		InlineWindow: time.Minute, // what ends by itself ends within it, however slow the machine
@@ -275,13 +275,18 @@ func setupAt(t *testing.T, addr string, change ...func(*api.Options)) *stack {
 
 var key = bytes.Repeat([]byte("k"), api.KeySize)
 
-func newEngine(t *testing.T, addr, taskQueue string) *engine.Engine {
+func dial(t *testing.T) temporal.Client {
 	t.Helper()
-	client, err := temporal.DialContext(t.Context(), temporal.Options{HostPort: addr, Logger: discard()})
+	client, err := temporal.DialContext(t.Context(), temporal.Options{HostPort: temporalAddr, Logger: discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
+	return client
+}
+
+func newEngine(t *testing.T, client temporal.Client, taskQueue string) *engine.Engine {
+	t.Helper()
 	e, err := engine.New(engine.Options{Client: client, Key: key, TaskQueue: taskQueue})
 	if err != nil {
 		t.Fatal(err)
