@@ -20,6 +20,9 @@ const (
 	// every five seconds. That is also how long a cancel takes to arrive where the
 	// engine does not push it.
 	quietBeats = 12
+	// restBeats is likewise for a round whose call has ended: it only has to stay
+	// alive until Temporal has been told.
+	restBeats = 3
 )
 
 // beat is the heartbeat of one round.
@@ -34,6 +37,7 @@ type beat struct {
 	heartbeat task.Heartbeat
 	changes   int // of the heartbeat; Temporal has it as it was after so many
 	sent      int
+	resting   bool
 }
 
 // progress takes in a progress notification for the next heartbeat.
@@ -77,11 +81,22 @@ func (b *beat) latest() task.Heartbeat {
 	return b.heartbeat
 }
 
-// hasNews reports whether Temporal has not been told of the latest change.
-func (b *beat) hasNews() bool {
+// rest says that the call has ended.
+func (b *beat) rest() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.sent != b.changes
+	b.resting = true
+}
+
+// isDue reports whether it is time for a heartbeat, that long after the last one.
+func (b *beat) isDue(after time.Duration) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	beats := time.Duration(quietBeats)
+	if b.resting {
+		beats = restBeats
+	}
+	return b.sent != b.changes || after >= b.timeout/beats-beatEvery/2
 }
 
 // run beats until done is closed: soon when there is news, or the last one
@@ -99,7 +114,7 @@ func (b *beat) run(ctx context.Context, done <-chan struct{}) {
 		case <-ended:
 			ended = nil
 		case <-ticker.C:
-			if !b.hasNews() && time.Since(last) < b.timeout/quietBeats-beatEvery/2 {
+			if !b.isDue(time.Since(last)) {
 				continue
 			}
 		}

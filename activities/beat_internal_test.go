@@ -74,6 +74,15 @@ func TestHeartbeats(t *testing.T) {
 			t.Errorf("at %v, want %v", came, want)
 		}
 	})
+	t.Run("of a call that has ended are rarer still", func(t *testing.T) {
+		came, progress := beating(t, 24*time.Second, nil, func(b *beat) {
+			b.progress(task.Progress{Progress: 1}, nil)
+			b.rest()
+		})
+		if want := seconds(1, 9, 17); !slices.Equal(came, want) || progress[0] != 1 {
+			t.Errorf("at %v with progress %v, want %v", came, progress, want)
+		}
+	})
 	t.Run("fit into a short timeout", func(t *testing.T) {
 		came, _ := beating(t, 24*time.Second, nil, silent)
 		if want := seconds(2, 4, 6, 8, 10, 12, 14, 16, 18, 20); !slices.Equal(came, want) {

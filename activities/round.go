@@ -42,6 +42,10 @@ import (
 const (
 	// rpcTimeout bounds one call to Temporal.
 	rpcTimeout = 5 * time.Second
+	// maxDeliveries is how many ends a worker reports at a time. More at once are
+	// not reported any sooner, and when Temporal is so busy that each waits for
+	// longer than rpcTimeout, all of them are in vain.
+	maxDeliveries = 64
 	// maxAttempts is how often the upstream may be lost before the round fails
 	// for good. Workers that were lost do not count.
 	maxAttempts = 5
@@ -71,13 +75,18 @@ type Rounds struct {
 	temporal Reporter
 	claims   claims.Store
 	logger   *slog.Logger
+	// deliveries has an entry for each that is under way.
+	deliveries chan struct{}
 }
 
 // New returns Rounds that call tools through upstream and report to temporal.
 // What is too large for Temporal is kept in store; without one, nil, it is
 // refused.
 func New(upstream Caller, temporal Reporter, store claims.Store, logger *slog.Logger) *Rounds {
-	return &Rounds{upstream: upstream, temporal: temporal, claims: store, logger: logger}
+	return &Rounds{
+		upstream: upstream, temporal: temporal, claims: store, logger: logger,
+		deliveries: make(chan struct{}, maxDeliveries),
+	}
 }
 
 // Registry is the part of a worker that takes activities.
@@ -148,6 +157,7 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	//failpoint:round-started
 	result, err := r.run(call, info, in, b, set, log)
 	//failpoint:round-ended
+	b.rest()
 	logEnd(log, result, err)
 	r.deliver(context.WithoutCancel(ctx), info, result, err, log)
 	//failpoint:round-reported
@@ -324,7 +334,13 @@ func (r *Rounds) deliver(ctx context.Context, info activity.Info, result task.Ro
 		defer cancel()
 	}
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		select {
+		case r.deliveries <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		err := r.complete(ctx, info.TaskToken, result, failed)
+		<-r.deliveries
 		if err == nil || isGone(err) {
 			return
 		}
