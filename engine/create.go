@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -44,6 +45,8 @@ type creation struct {
 	held      bool
 	at        time.Time
 	task      *task.Task // as it was then
+	// moved is set when somebody is shown that it has come further.
+	moved atomic.Bool
 }
 
 // Create implements [task.Service].
@@ -144,7 +147,7 @@ func (e *Engine) Create(ctx context.Context, r task.CreateRequest) (*task.Task, 
 	}
 	e.deleted.remove(options.ID)
 	t := task.Projection{Card: in.Card, State: state}.Snapshot(options.ID)
-	e.created.put(t.ID, creation{in.Card.OwnerHash, r.HeldID != "", time.Now(), t})
+	e.created.put(t.ID, &creation{ownerHash: in.Card.OwnerHash, held: r.HeldID != "", at: time.Now(), task: t})
 	return t, nil
 }
 

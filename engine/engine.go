@@ -184,7 +184,7 @@ type Engine struct {
 	attended   *recent[string, struct{}]
 	unattended *recent[string, struct{}]
 	deleted    *recent[string, struct{}]
-	created    *recent[string, creation] // by task ID
+	created    *recent[string, *creation] // by task ID
 	answered   *recent[answer, struct{}]
 
 	outcomes *outcomes
@@ -211,7 +211,7 @@ func newEngine(o Options) *Engine {
 		attended:   newRecent[string, struct{}](attendedFor, maxQueues),
 		unattended: newRecent[string, struct{}](unattendedFor, maxQueues),
 		deleted:    newRecent[string, struct{}](deletedFor, maxDeleted),
-		created:    newRecent[string, creation](createdFor, maxCreated),
+		created:    newRecent[string, *creation](createdFor, maxCreated),
 		answered:   newRecent[answer, struct{}](answeredFor, maxAnswered),
 		outcomes:   newOutcomes(o.OutcomeCache),
 	}

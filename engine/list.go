@@ -121,7 +121,7 @@ func (e *Engine) List(ctx context.Context, r task.ListRequest) (*task.Page, erro
 // invisible are the owner's newest tasks created by this process, the newest
 // first, less those that Temporal can list. It may have become able to since.
 func (e *Engine) invisible(ctx context.Context, ownerHash string) ([]string, error) {
-	created := e.created.newest(maxMerged, func(_ string, c creation) bool {
+	created := e.created.newest(maxMerged, func(_ string, c *creation) bool {
 		return c.ownerHash == ownerHash && !c.held
 	})
 	if len(created) <= fewNew {

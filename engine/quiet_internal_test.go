@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -60,7 +61,7 @@ func TestQuietTime(t *testing.T) {
 func TestEndIsLaterThanWhatWasShown(t *testing.T) {
 	e := newOffline(t)
 	created := task.Projection{State: task.InitialState(time.Now())}.Snapshot("id")
-	e.created.put("id", creation{at: time.Now(), task: created})
+	e.created.put("id", &creation{at: time.Now(), task: created})
 	asked := *created
 	asked.Rev, asked.Status = 2, task.StatusInputRequired
 	asked.Inputs = []task.InputRequest{{Key: "sure", Method: task.MethodElicit, Params: json.RawMessage(`{}`)}}
@@ -74,5 +75,33 @@ func TestEndIsLaterThanWhatWasShown(t *testing.T) {
 	got, _, _ := e.watches.look(w)
 	if got.Status != task.StatusCompleted || got.Rev <= asked.Rev || got.Inputs != nil {
 		t.Errorf("the task asked at revision %d and is now %+v", asked.Rev, got)
+	}
+}
+
+// Who waits for a new task is not shown it as it was created, if somebody was
+// shown more.
+func TestNewbornIsNotOlderThanWhatWasShown(t *testing.T) {
+	e := newOffline(t)
+	owner := task.Owner("ann")
+	ref := task.Ref{ID: "id", Owner: owner}
+	created := task.Projection{State: task.InitialState(time.Now())}.Snapshot("id")
+	for _, c := range []struct {
+		shown string
+		r     reading
+		moved bool
+	}{
+		{"as it was created", reading{state: task.State{Rev: 1}}, false},
+		{"in another state", reading{state: task.State{Rev: 2}}, true},
+		{"closed", reading{state: task.State{Rev: 1}, status: enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED}, true},
+	} {
+		e.created.put("id", &creation{ownerHash: owner.Hash(), at: time.Now(), task: created})
+		if got, _ := e.newborn(ref); got != created {
+			t.Fatalf("got %+v before anything was shown", got)
+		}
+		c.r.id = "id"
+		e.watches.saw(&c.r)
+		if got, _ := e.newborn(ref); (got == nil) != c.moved {
+			t.Errorf("shown %s, it is begun with %+v", c.shown, got)
+		}
 	}
 }

@@ -109,10 +109,11 @@ func (e *Engine) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) i
 }
 
 // newborn is a task this process has only just created, as it was then, and
-// how long it may go unobserved but for its end. It is nil for all others.
+// how long it may go unobserved but for its end. It is nil for all others, and
+// for one that was shown in a later state.
 func (e *Engine) newborn(ref task.Ref) (*task.Task, time.Duration) {
 	c, ok := e.created.get(ref.ID)
-	if !ok || c.ownerHash != ref.Owner.Hash() || c.held != ref.Held || e.deleted.has(ref.ID) {
+	if !ok || c.ownerHash != ref.Owner.Hash() || c.held != ref.Held || c.moved.Load() || e.deleted.has(ref.ID) {
 		return nil, 0
 	}
 	quiet := e.watches.quietTime() - time.Since(c.at)
