@@ -38,6 +38,7 @@ type beat struct {
 	changes   int // of the heartbeat; Temporal has it as it was after so many
 	sent      int
 	resting   bool
+	woken     chan struct{} // has room for one
 }
 
 // progress takes in a progress notification for the next heartbeat.
@@ -48,7 +49,7 @@ func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
 	if checkpoint != nil && len(checkpoint) <= maxCheckpoint {
 		b.heartbeat.Checkpoint = checkpoint
 	}
-	b.changes++
+	b.changed()
 }
 
 // upstreamTask takes in the handle of a task of the upstream's own. It returns
@@ -57,7 +58,7 @@ func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
 func (b *beat) upstreamTask(ctx context.Context, handle json.RawMessage) {
 	b.mu.Lock()
 	b.heartbeat.UpstreamTask = handle
-	b.changes++
+	b.changed()
 	b.mu.Unlock()
 	_ = b.send(ctx) // the next one tries again, and sees to what this one is told
 }
@@ -68,7 +69,7 @@ func (b *beat) upstreamTask(ctx context.Context, handle json.RawMessage) {
 func (b *beat) upstreamLost(ctx context.Context) int {
 	b.mu.Lock()
 	b.heartbeat.UpstreamLosses++
-	b.changes++
+	b.changed()
 	n := b.heartbeat.UpstreamLosses
 	b.mu.Unlock()
 	_ = b.send(ctx)
@@ -86,17 +87,40 @@ func (b *beat) rest() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.resting = true
+	b.wake()
 }
 
-// isDue reports whether it is time for a heartbeat, that long after the last one.
-func (b *beat) isDue(after time.Duration) bool {
+// changed takes in that the heartbeat has changed.
+func (b *beat) changed() {
+	if b.sent == b.changes {
+		b.wake()
+	}
+	b.changes++
+}
+
+// wake has run look again at when the next heartbeat is due.
+func (b *beat) wake() {
+	select {
+	case b.woken <- struct{}{}:
+	default: // it has not looked yet
+	}
+}
+
+// next is the time until the next heartbeat: the first full second of the round
+// at which one is due.
+func (b *beat) next(begun, last time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	beats := time.Duration(quietBeats)
 	if b.resting {
 		beats = restBeats
 	}
-	return b.sent != b.changes || after >= b.timeout/beats-beatEvery/2
+	now := time.Since(begun)
+	at := (now/beatEvery + 1) * beatEvery
+	if b.sent == b.changes {
+		at = max(at, (last.Sub(begun) + b.timeout/beats).Round(beatEvery))
+	}
+	return at - now
 }
 
 // run beats until done is closed: soon when there is news, or the last one
@@ -104,23 +128,24 @@ func (b *beat) isDue(after time.Duration) bool {
 // brings the next beat forward: it can mean a cancel or a worker that stops,
 // and Temporal's answer to the heartbeat tells which.
 func (b *beat) run(ctx context.Context, done <-chan struct{}) {
-	ticker := time.NewTicker(beatEvery)
-	defer ticker.Stop()
-	ended, last := ctx.Done(), time.Now()
+	begun := time.Now()
+	timer := time.NewTimer(b.timeout)
+	defer timer.Stop()
+	ended, last := ctx.Done(), begun
 	for {
+		timer.Reset(b.next(begun, last))
 		select {
 		case <-done:
 			return
 		case <-ended:
 			ended = nil
-		case <-ticker.C:
-			if !b.isDue(time.Since(last)) {
-				continue
-			}
+		case <-b.woken:
+			continue
+		case <-timer.C:
 		}
 		err := b.send(ctx)
 		if last = time.Now(); err != nil {
-			last = time.Time{}
+			last = begun.Add(-b.timeout) // as if it were long ago
 		}
 		var canceled *temporal.CanceledError
 		switch {

@@ -42,7 +42,7 @@ func TestHeartbeats(t *testing.T) {
 	beating := func(t *testing.T, timeout time.Duration, away func(time.Duration) bool, tool func(*beat)) (came []time.Duration, progress []float64) {
 		synctest.Test(t, func(t *testing.T) {
 			h := &heartbeats{begun: time.Now(), away: away}
-			b := &beat{temporal: h, timeout: timeout}
+			b := &beat{temporal: h, timeout: timeout, woken: make(chan struct{}, 1)}
 			done := make(chan struct{})
 			var wg sync.WaitGroup
 			wg.Go(func() { b.run(t.Context(), done) })

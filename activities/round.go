@@ -136,7 +136,7 @@ func (r *Rounds) Round(ctx context.Context, in task.RoundInput) (task.RoundResul
 	call, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	b := &beat{
-		temporal: r.temporal, token: info.TaskToken, timeout: info.HeartbeatTimeout, heartbeat: last,
+		temporal: r.temporal, token: info.TaskToken, timeout: info.HeartbeatTimeout, heartbeat: last, woken: make(chan struct{}, 1),
 		onCancel: func() { stop(errCancelled) },
 		onGone: func() {
 			if !info.Deadline.IsZero() && time.Until(info.Deadline) < time.Second {
