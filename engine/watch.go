@@ -463,16 +463,20 @@ func (h *hub) concludeNew(w *watch, end *conclusion) bool {
 	}
 	h.learn(time.Since(c.at))
 	t := *c.task
+	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, end.at, end.outcome
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	// It may have come further than it was then, and somebody may have been shown that.
-	if latest, _, _ := h.look(w); latest != nil {
-		t.Rev = latest.Rev
+	if w.latest != nil {
+		t.Rev = w.latest.Rev
 	}
 	t.Rev++
-	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, end.at, end.outcome
 	if !c.held {
 		h.e.keep(&t, c.ownerHash, end.began, end.seen)
 	}
-	h.publish(w, &t, 0)
+	if w.latest == nil || !w.latest.Status.Terminal() {
+		h.replace(w, &t)
+	}
 	return true
 }
 
