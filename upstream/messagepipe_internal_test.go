@@ -59,8 +59,8 @@ func TestMessagePipe(t *testing.T) {
 			{io.ErrUnexpectedEOF, jsonrpc.Error{Message: io.ErrUnexpectedEOF.Error()}},
 		} {
 			reply := deliver(t, server, client, &jsonrpc.Response{ID: id, Error: c.sent}).(*jsonrpc.Response)
-			got, ok := reply.Error.(*jsonrpc.Error)
-			if !ok || got.Code != c.want.Code || got.Message != c.want.Message || string(got.Data) != string(c.want.Data) {
+			var got *jsonrpc.Error
+			if !errors.As(reply.Error, &got) || got.Code != c.want.Code || got.Message != c.want.Message || string(got.Data) != string(c.want.Data) {
 				t.Errorf("%v became %+v", c.sent, reply.Error)
 			}
 		}
