@@ -58,8 +58,8 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 		s    *stream
 		last *task.Task
 	)
+	freed := a.asked.freed() // before anything is claimed in vain
 	for {
-		freed := a.asked.freed() // before anything is claimed in vain
 		select {
 		case u, ok := <-states:
 			switch {
@@ -99,6 +99,7 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 			}
 			//failpoint:result-waits
 		case <-freed: // another stream ended that was asking
+			freed = a.asked.freed()
 			if last == nil || !ask.mayTake(last) {
 				continue
 			}
