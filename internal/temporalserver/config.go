@@ -35,6 +35,9 @@ const (
 
 	// maxPollRPS is how often a second a queue processor may look for work.
 	maxPollRPS = 2000
+
+	// queueWorkers is how many tasks of one queue are processed at the same time.
+	queueWorkers = 32
 )
 
 // dynamicConfig is where this server differs from Temporal's defaults. Package devserver says why.
@@ -43,6 +46,10 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.TransferProcessorMaxPollRPS.Key():   maxPollRPS,
 		dynamicconfig.TimerProcessorMaxPollRPS.Key():      maxPollRPS,
 		dynamicconfig.VisibilityProcessorMaxPollRPS.Key(): maxPollRPS,
+
+		dynamicconfig.TransferProcessorSchedulerWorkerCount.Key():   queueWorkers,
+		dynamicconfig.TimerProcessorSchedulerWorkerCount.Key():      queueWorkers,
+		dynamicconfig.VisibilityProcessorSchedulerWorkerCount.Key(): queueWorkers,
 
 		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  1,
 		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
