@@ -100,15 +100,7 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 			//failpoint:result-waits
 		case <-freed: // another stream ended that was asking
 			freed = a.asked.freed()
-			if last == nil || !ask.mayTake(last) {
-				continue
-			}
-			// It may have ended because it was answered.
-			now, err := a.tasks.Get(ctx, ref)
-			if err != nil || now.Rev < last.Rev {
-				continue // the watch tells
-			}
-			if err := ask.outstanding(s, now); err != nil {
+			if err := ask.takeOver(ctx, s, last); err != nil {
 				return nil, errNoReply
 			}
 		case <-tick.C:
@@ -116,6 +108,9 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 				continue
 			}
 			if err := s.idle(); err != nil {
+				return nil, errNoReply
+			}
+			if err := ask.takeOver(ctx, s, last); err != nil {
 				return nil, errNoReply
 			}
 		case <-a.closing:
@@ -152,6 +147,20 @@ func (k *asker) mayTake(t *task.Task) bool {
 	return slices.ContainsFunc(t.Inputs, func(in task.InputRequest) bool {
 		return k.x.session.serves(in) && k.api.asked.free(k.ref.ID, in.Key)
 	})
+}
+
+// takeOver sends those of last's requests, the last state that was seen, that
+// were freed meanwhile. If it cannot be known whether they were answered it is
+// to be called again.
+func (k *asker) takeOver(ctx context.Context, s *stream, last *task.Task) error {
+	if last == nil || !k.mayTake(last) {
+		return nil
+	}
+	now, err := k.api.tasks.Get(ctx, k.ref)
+	if err != nil || now.Rev < last.Rev {
+		return nil
+	}
+	return k.outstanding(s, now)
 }
 
 // outstanding sends those of t's requests that this client can serve and that
