@@ -33,7 +33,7 @@ const (
 // each, half by subscriptions of 100.
 func openTasks(ctx context.Context, s *stage) error {
 	plan := openPlan{Asking: 9_900, Running: 100, Waited: 500, Subscribed: 500}
-	idle, gets := 20*time.Second, 4_000
+	idle, gets := time.Minute, 4_000 // longer than a long poll
 	if s.short {
 		plan = openPlan{Asking: 150, Running: 10, Waited: 10, Subscribed: 120}
 		idle, gets = time.Second, 200

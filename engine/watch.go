@@ -52,7 +52,8 @@ const (
 	// is refreshShare for each.
 	refreshEvery = time.Second
 	refreshShare = 10 * time.Millisecond
-	// pollTimeout bounds one long poll; Temporal itself returns after 20 s.
+	// pollTimeout bounds one long poll; Temporal itself returns before that, by
+	// default after 20 s (history.longPollExpirationInterval).
 	pollTimeout = time.Minute
 )
 

@@ -36,6 +36,10 @@ const (
 	// maxPollRPS is how often a second a queue processor may look for work.
 	maxPollRPS = 2000
 
+	// longPoll is how long a request for what comes next is held. Those who make them
+	// give up after a minute.
+	longPoll = 50 * time.Second
+
 	// queueWorkers is how many tasks of one queue are processed at the same time.
 	queueWorkers = 32
 )
@@ -64,6 +68,8 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.MatchingPersistenceMaxQPS.Key():                    unlimited,
 
 		dynamicconfig.FrontendMaxConcurrentLongRunningRequestsPerInstance.Key(): unlimited,
+
+		dynamicconfig.HistoryLongPollExpirationInterval.Key(): longPoll,
 
 		dynamicconfig.TransferProcessorUpdateAckInterval.Key(): time.Second,
 
