@@ -45,7 +45,7 @@ const (
 	// maxDeliveries is how many ends a worker reports at a time. More at once are
 	// not reported any sooner, and when Temporal is so busy that each waits for
 	// longer than rpcTimeout, all of them are in vain.
-	maxDeliveries = 64
+	maxDeliveries = 32
 	// maxAttempts is how often the upstream may be lost before the round fails
 	// for good. Workers that were lost do not count.
 	maxAttempts = 5

@@ -22,10 +22,10 @@
 // (start to first task, task to activity, activity to next task) can wait 50 ms for its turn, and
 // these waits are nearly all of a short task's time.
 //
-// Each queue is worked off by 32 instead of 512 at a time. They all wait for the one database
+// Each queue is worked off by 16 instead of 512 at a time. They all wait for the one database
 // connection, and give up after three seconds. When the machine is short of CPU, 512 take longer
 // than that for their turn; what gave up is tried again, and what was written for it in vain is
-// written again: soon hardly anything else is done. 32 are as fast, and do not end up there.
+// written again: soon hardly anything else is done. 16 are as fast, and do not end up there.
 //
 // One partition per task queue instead of four. Partitions spread a queue over hosts; on one host
 // they only make a poller and its task miss each other.

@@ -89,15 +89,23 @@ type Worker struct {
 	o   Options
 }
 
+// maxWorkflowTasks is how many workflow tasks are under way at a time. Each is
+// answered within milliseconds where Temporal is well; where it is short of CPU, a
+// thousand answers, the default, would wait for each other for longer than the ten
+// seconds that a workflow task has, and all would be in vain. With such an answer the
+// rounds are lost that were started by it.
+const maxWorkflowTasks = 64
+
 // New makes a worker; nothing is polled before [Worker.Start].
 func New(o Options) *Worker {
 	o = o.withDefaults()
 	sdk.SetStickyWorkflowCacheSize(o.CachedWorkflows)
 	w := sdk.New(o.Client, o.TaskQueue, sdk.Options{
-		Identity:                           o.Identity,
-		BuildID:                            o.BuildID, //nolint:staticcheck // what replaces it, a deployment's version, costs another row of visibility
-		WorkerStopTimeout:                  o.StopTimeout,
-		MaxConcurrentActivityExecutionSize: o.MaxRounds,
+		Identity:                               o.Identity,
+		BuildID:                                o.BuildID, //nolint:staticcheck // what replaces it, a deployment's version, costs another row of visibility
+		WorkerStopTimeout:                      o.StopTimeout,
+		MaxConcurrentActivityExecutionSize:     o.MaxRounds,
+		MaxConcurrentWorkflowTaskExecutionSize: maxWorkflowTasks,
 		// A worker that died holds its workflows back for this long.
 		StickyScheduleToStartTimeout: time.Second,
 		WorkflowTaskPollerBehavior:   sdk.NewPollerBehaviorAutoscaling(sdk.PollerBehaviorAutoscalingOptions{}),

@@ -41,7 +41,7 @@ const (
 	longPoll = 50 * time.Second
 
 	// queueWorkers is how many tasks of one queue are processed at the same time.
-	queueWorkers = 32
+	queueWorkers = 16
 )
 
 // dynamicConfig is where this server differs from Temporal's defaults. Package devserver says why.
