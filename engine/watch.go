@@ -13,7 +13,6 @@ import (
 
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
-	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -35,7 +34,9 @@ import (
 // So a task that this process has only just created is first waited for by a
 // poll that returns at its end alone: a quick call costs one request to start
 // it and one to have its result, as it does in Temporal's own client. What is
-// quick is learned: where an engine is busy, every call takes longer.
+// quick is learned: where an engine is busy, every call takes longer. Nor is
+// there anything to be seen between the last round of a task and its end, so
+// that is waited for in the same way.
 
 const (
 	// minQuiet and maxQuiet bound how long after its creation a task is waited
@@ -397,7 +398,8 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 		case <-news:
 		case end = <-followed:
 			followed = nil
-			if end.isPlain() && last != nil && len(news) == 0 {
+			// Of a task that was asking, the memo has more than that it ended.
+			if end.isPlain() && last != nil && last.state.Status == task.StatusWorking && len(news) == 0 {
 				h.conclude(ctx, w, last, end)
 				return
 			}
@@ -547,9 +549,14 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *concl
 		}
 	}
 	var token []byte
+	var round lastRound
 	for ctx.Err() == nil {
 		began := h.e.o.Now()
-		resp, err := h.poll(ctx, w.id, token, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+		from, filter := token, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT
+		if round.final {
+			from, filter = nil, enumspb.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+		}
+		resp, err := h.poll(ctx, w.id, from, filter)
 		if err != nil {
 			if ctx.Err() == nil {
 				h.e.o.Logger.Debug("a long poll on a watched task broke", "task_id", w.id, "error", err)
@@ -557,11 +564,16 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *concl
 			return nil
 		}
 		events := resp.GetHistory().GetEvents()
-		first := token == nil
-		token = resp.GetNextPageToken()
-		if token == nil && !continues(events) {
+		if resp.GetNextPageToken() == nil && !continues(events) {
 			return h.conclusion(w, events, began)
 		}
+		if round.final {
+			round.final = false // something keeps it from its end, which may be told
+			continue
+		}
+		first := token == nil
+		token = resp.GetNextPageToken()
+		round.take(events, h.e.o.DataConverter)
 		if first {
 			h.setFollowed(w, true)
 		}
@@ -570,42 +582,6 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *concl
 		}
 	}
 	return nil
-}
-
-// conclusion is how a task ended, as the last events of its history say.
-type conclusion struct {
-	outcome *task.Outcome
-	at      time.Time // by Temporal's clock
-	// began and seen are when the poll did that found it, and when it had.
-	began, seen time.Time
-	// plain: a success of which nothing is in the memo that the close event does
-	// not say.
-	plain bool
-}
-
-func (c *conclusion) isPlain() bool { return c != nil && c.plain }
-
-// conclusion is nil if the outcome has to be read.
-func (h *hub) conclusion(w *watch, events []*historypb.HistoryEvent, began time.Time) *conclusion {
-	if len(events) == 0 {
-		return nil
-	}
-	before, last := events[:len(events)-1], events[len(events)-1]
-	o, err := h.e.outcomeIn(last)
-	if err != nil {
-		h.e.o.Logger.Debug("a close event cannot be read", "task_id", w.id, "error", err)
-	}
-	if o == nil {
-		return nil
-	}
-	return &conclusion{
-		outcome: o,
-		at:      last.GetEventTime().AsTime(),
-		began:   began,
-		seen:    h.e.o.Now(),
-		plain: last.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED &&
-			!o.IsError && o.ResultClaim == nil && !slices.ContainsFunc(before, changesState),
-	}
 }
 
 // poll waits for events after token. Without one it returns those there are,
@@ -621,27 +597,4 @@ func (h *hub) poll(ctx context.Context, id string, token []byte, filter enumspb.
 		HistoryEventFilterType: filter,
 		SkipArchival:           true,
 	})
-}
-
-// changesState reports whether a task may be in another state after the event:
-// it changed the memo, or closed the workflow.
-func changesState(event *historypb.HistoryEvent) bool {
-	switch event.GetEventType() {
-	case enumspb.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED,
-		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
-		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
-		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED,
-		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED,
-		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT,
-		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
-		return true
-	default:
-		return false
-	}
-}
-
-// continues reports whether another run follows the one that events end.
-func continues(events []*historypb.HistoryEvent) bool {
-	return len(events) > 0 &&
-		events[len(events)-1].GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW
 }

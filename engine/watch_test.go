@@ -10,6 +10,7 @@ import (
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
@@ -362,6 +363,65 @@ func TestEndOfWatchedTaskIsNotRead(t *testing.T) {
 	if err != nil || asJSON(read) != asJSON(last) {
 		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
 	}
+}
+
+// Between the last round of a task and its end Temporal adds events that tell
+// nothing, and nobody asks for them. What happens between two rounds is told.
+func TestOnlyTheEndIsWaitedForAfterTheLastRound(t *testing.T) {
+	f := setup(t)
+	f.work(askOnce)
+	const all = 2
+	var mu sync.Mutex
+	var rounds int // that polls have found to be over
+	var alone bool // a poll has found the end of the last one without the task's
+	watching := f.behind(t, func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		poll, ok := req.(*workflowservice.GetWorkflowExecutionHistoryRequest)
+		if !ok || !poll.GetWaitNewEvent() {
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}
+		filter := poll.GetHistoryEventFilterType()
+		mu.Lock()
+		if rounds == all && filter != enumspb.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT {
+			t.Errorf("a poll for %s after the last round", filter)
+		}
+		mu.Unlock()
+		if err := invoke(ctx, method, req, reply, cc, opts...); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		events := reply.(*workflowservice.GetWorkflowExecutionHistoryResponse).GetHistory().GetEvents()
+		for _, event := range events {
+			if event.GetEventType() == enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED {
+				rounds++
+			}
+		}
+		if rounds == all && len(events) > 0 && events[len(events)-1].GetEventType() != enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED {
+			alone = true
+		}
+		return nil
+	})
+	// Where the two come in one poll, there is nothing between them.
+	eventually(t, "the end of the last round without the task's", func() bool {
+		mu.Lock()
+		rounds = 0
+		mu.Unlock()
+		ref := f.create()
+		for now, err := range watching.Watch(t.Context(), ref, task.WatchOptions{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !inputRequired(now) {
+				continue
+			}
+			if err := f.Answer(t.Context(), ref, answers("confirm")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		return alone
+	})
 }
 
 // reportEach is a round that reports each step, and ends with them.

@@ -34,3 +34,8 @@ type RoundResult struct {
 	// may not be run again; the text says what happened.
 	Unknown string `json:"unknown,omitempty"`
 }
+
+// Ends reports whether the task ends with the round, as it asks for nothing.
+func (r RoundResult) Ends() bool {
+	return r.Unknown != "" || r.Error != nil || !r.NeedsInput && len(r.Inputs) == 0
+}

@@ -128,7 +128,7 @@ func (m *Machine) RoundEnded(now time.Time, r RoundResult, declared json.RawMess
 		m.end(now, &Outcome{Kind: OutcomeUnknown, Message: r.Unknown})
 	case r.Error != nil:
 		m.end(now, ErrorOutcome(r.Error))
-	case r.NeedsInput || len(r.Inputs) > 0:
+	case !r.Ends():
 		m.ask(now, r, declared)
 	default:
 		m.end(now, &Outcome{Kind: OutcomeResult, Result: r.Result, ResultClaim: r.ResultClaim, IsError: r.IsError})
