@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/longhaul-mcp/longhaul/internal/taskclient"
 )
@@ -60,6 +62,7 @@ const (
 	wayGet     = "bare Get"
 	wayHistory = "bare history poll"
 	wayResult  = "tasks/result"
+	waySame    = "tasks/result after Get of the same task"
 	wayStatus  = "2025 notification"
 	wayTask    = "2026 notification"
 )
@@ -81,35 +84,43 @@ func finish(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	waiter, err := s.start(roleWaiter, at, nil)
+	waiter, err := s.start(roleWaiter, waited{at, place{temporal.addr, "longhaul"}}, nil)
 	if err != nil {
 		return err
 	}
 	way := func(name string, waiter *process, pid int) side {
 		return side{name: name, temporal: temporal.pid, pid: pid, round: rounds(waiter, func(r round) endRound { return endRound{r, name} })}
 	}
-	sides := []side{
+	results := []side{
 		way(wayGet, bare, bare.pid),
 		way(wayResult, waiter, longhaul.pid),
+		way(waySame, waiter, longhaul.pid),
+	}
+	pushes := []side{
 		way(wayHistory, bare, bare.pid),
 		way(wayStatus, waiter, longhaul.pid),
 		way(wayTask, waiter, longhaul.pid),
 	}
 	// With one waiter a round has few ends, and medians of few differ by
-	// milliseconds by chance.
-	type size struct{ clients, rounds int }
-	sizes, each := []size{{1, 15}, {8, 5}}, 10
+	// milliseconds by chance. The results are compared by a difference, which is
+	// smaller than that.
+	type size struct{ clients, results, pushes int }
+	sizes, each := []size{{1, 30, 15}, {8, 10, 5}}, 10
 	if s.short {
-		sizes, each = []size{{8, 1}}, 1
+		sizes, each = []size{{8, 1, 1}}, 1
 	}
 	for _, size := range sizes {
 		clients := size.clients
-		if err := turns(sides, size.rounds, round{clients, clients * each}); err != nil {
+		if err := turns(results, size.results, round{clients, clients * each}); err != nil {
+			return err
+		}
+		if err := turns(pushes, size.pushes, round{clients, clients * each}); err != nil {
 			return err
 		}
 		add := func(what string, value float64, unit string, t *target) {
 			s.figures.add(fmt.Sprintf("finish/%d/%s", clients, what), value, unit, t)
 		}
+		sides := slices.Concat(results, pushes)
 		p50 := make(map[string]time.Duration)
 		for _, side := range sides {
 			p50[side.name] = side.all.quantile(0.5)
@@ -195,11 +206,22 @@ func followHistory(ctx context.Context, c client.Client, run client.WorkflowRun)
 // roleWaiter waits for tasks of its own by MCP, each in a session of its own.
 const roleWaiter = "waiter"
 
+// waited is where [roleWaiter] has its tasks, and where their workflows are.
+type waited struct {
+	served
+	place
+}
+
 func runWaiter(ctx context.Context, r *role) error {
-	var at served
+	var at waited
 	if err := r.in.Decode(&at); err != nil {
 		return err
 	}
+	temporal, err := at.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
 	inSession := func(wait func(*taskclient.Client) (string, time.Duration, error)) func() (string, time.Duration, error) {
 		return func() (string, time.Duration, error) {
 			c, err := taskclient.Connect(ctx, at.Endpoint)
@@ -222,6 +244,27 @@ func runWaiter(ctx context.Context, r *role) error {
 			}
 			latency, err := since(ended.text(), time.Now())
 			return id, latency, err
+		}),
+		// Both wait for one end, so that none of what comes before it is in the
+		// difference, nor in its spread.
+		waySame: inSession(func(c *taskclient.Client) (string, time.Duration, error) {
+			id, err := c.Create(ctx, toolEnd, endInput{shaken(untilWaiting)})
+			if err != nil {
+				return "", 0, err
+			}
+			var got time.Time
+			var g errgroup.Group
+			g.Go(func() error {
+				err := temporal.GetWorkflow(ctx, id, "").Get(ctx, nil)
+				got = time.Now()
+				return err
+			})
+			if err := c.Result(ctx, id, nil); err != nil {
+				return "", 0, err
+			}
+			answered := time.Now()
+			err = g.Wait()
+			return id, answered.Sub(got), err
 		}),
 		wayStatus: inSession(func(c *taskclient.Client) (string, time.Duration, error) {
 			stream, err := c.Listen(ctx)
