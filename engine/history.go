@@ -75,10 +75,13 @@ func (l *lastRound) take(events []*historypb.HistoryEvent, dc converter.DataConv
 	}
 }
 
-// changesState reports whether a task may be in another state after the event:
-// it changed the memo, or closed the workflow.
+// changesState reports whether a task may be in another state after the event
+// than before it, or at its creation: it changed the memo, closed the workflow,
+// or began a run with what another one has left.
 func changesState(event *historypb.HistoryEvent) bool {
 	switch event.GetEventType() {
+	case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+		return event.GetWorkflowExecutionStartedEventAttributes().GetContinuedExecutionRunId() != ""
 	case enumspb.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED,
 		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
 		enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,

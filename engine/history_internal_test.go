@@ -65,3 +65,22 @@ func TestLastRound(t *testing.T) {
 		}
 	}
 }
+
+// A run that goes on with a task does not show in its own events what the task
+// has come to before.
+func TestRunThatGoesOnChangesState(t *testing.T) {
+	started := func(after string) *historypb.HistoryEvent {
+		return &historypb.HistoryEvent{
+			EventType: enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+			Attributes: &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
+				WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{ContinuedExecutionRunId: after},
+			},
+		}
+	}
+	if changesState(started("")) {
+		t.Error("a task is in another state at its creation than it was created in")
+	}
+	if !changesState(started("3f2c5f1e-8f5d-4c59-a11b-0d6f1a2b3c4d")) {
+		t.Error("a task is as it was created when it goes on in another run")
+	}
+}

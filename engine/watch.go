@@ -34,9 +34,10 @@ import (
 // So a task that this process has only just created is first waited for by a
 // poll that returns at its end alone: a quick call costs one request to start
 // it and one to have its result, as it does in Temporal's own client. What is
-// quick is learned: where an engine is busy, every call takes longer. Nor is
+// quick is learned: where an engine is busy, every call takes longer. One that
+// outlasts that is as it was created unless its history says otherwise. Nor is
 // there anything to be seen between the last round of a task and its end, so
-// that is waited for in the same way.
+// that is waited for in the same way as a quick call's.
 
 const (
 	// minQuiet and maxQuiet bound how long after its creation a task is waited
@@ -374,7 +375,7 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 
 	news := make(chan struct{}, 1)
 	var followed chan *conclusion // when the long poll ends; nil if there is none
-	follow := func() {
+	follow := func(fresh bool) {
 		if followed != nil || !h.takePoll() {
 			return
 		}
@@ -382,12 +383,13 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 		followed = done
 		h.wg.Go(func() {
 			defer h.releasePoll()
-			done <- h.follow(ctx, w, news)
+			done <- h.follow(ctx, w, fresh, news)
 		})
 	}
-	follow()
+	fresh := quiet > 0 // as it was created, as far as is known
+	follow(fresh)
 	looked := time.Now()
-	var last *reading // nil if it could not be read
+	var last *reading // nil if it could not be read, or was not
 	for {
 		var end *conclusion
 		select {
@@ -398,10 +400,15 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 		case <-news:
 		case end = <-followed:
 			followed = nil
-			// Of a task that was asking, the memo has more than that it ended.
-			if end.isPlain() && last != nil && last.state.Status == task.StatusWorking && len(news) == 0 {
-				h.conclude(ctx, w, last, end)
-				return
+			if end.isPlain() && len(news) == 0 {
+				if fresh && h.concludeNew(w, end) {
+					return
+				}
+				// Of a task that was asking, the memo has more than that it ended.
+				if last != nil && last.state.Status == task.StatusWorking {
+					h.conclude(ctx, w, last, end)
+					return
+				}
 			}
 			wake()
 		case <-w.wanted:
@@ -417,11 +424,12 @@ func (h *hub) run(ctx context.Context, w *watch, quiet time.Duration) {
 				continue
 			}
 			looked = time.Now()
-			follow()
+			follow(false)
 			if !progress && followed != nil {
 				continue // it begins with a look
 			}
 		}
+		fresh = false
 		var ended bool
 		if last, ended = h.refresh(ctx, w, end); ended {
 			return
@@ -457,8 +465,8 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	return h.concludeNew(w, end)
 }
 
-// concludeNew tells the waiters of the plain end of a task that nobody has
-// followed, and reports whether that could be done.
+// concludeNew tells the waiters of the plain end of a task of which nothing was
+// read since it was created, and reports whether that could be done.
 func (h *hub) concludeNew(w *watch, end *conclusion) bool {
 	c, ok := h.e.created.get(w.id)
 	if !ok {
@@ -537,10 +545,10 @@ func (h *hub) conclude(ctx context.Context, w *watch, last *reading, end *conclu
 	h.publish(w, t, 0)
 }
 
-// follow signals news at its start and after every event that may have changed
-// the task's state. It returns when a poll fails and when the workflow closes,
+// follow signals news at its start, unless the task is fresh from its creation,
+// and after every event that may have changed its state. It returns when a poll fails and when the workflow closes,
 // then with the conclusion.
-func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *conclusion {
+func (h *hub) follow(ctx context.Context, w *watch, fresh bool, news chan<- struct{}) *conclusion {
 	defer h.setFollowed(w, false)
 	signal := func() {
 		select {
@@ -577,7 +585,7 @@ func (h *hub) follow(ctx context.Context, w *watch, news chan<- struct{}) *concl
 		if first {
 			h.setFollowed(w, true)
 		}
-		if first || len(resp.GetRawHistory()) > 0 || slices.ContainsFunc(events, changesState) {
+		if first && !fresh || len(resp.GetRawHistory()) > 0 || slices.ContainsFunc(events, changesState) {
 			signal()
 		}
 	}

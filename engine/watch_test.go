@@ -321,6 +321,64 @@ func TestQuickCallIsTwoRequests(t *testing.T) {
 	}
 }
 
+// A call that outlasts the time for which its end alone is waited for costs
+// three polls more: what there is by then, what ends its round, and its end. That
+// it is as it was created, nobody has to read.
+func TestLongerCallIsNotRead(t *testing.T) {
+	f := setup(t)
+	ends := make(chan struct{})
+	f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) {
+		<-ends
+		return done("ok"), nil
+	})
+	var described atomic.Int64
+	followed := make(chan struct{}, 1)
+	watching := f.behind(t, func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if strings.HasSuffix(method, "/DescribeWorkflowExecution") {
+			described.Add(1)
+		}
+		if poll, ok := req.(*workflowservice.GetWorkflowExecutionHistoryRequest); ok && poll.GetNextPageToken() != nil {
+			select {
+			case followed <- struct{}{}:
+			default:
+			}
+		}
+		return invoke(ctx, method, req, reply, cc, opts...)
+	})
+	var ref task.Ref
+	var last *task.Task
+	// Where a slow machine lets it become old before it is watched, it is read.
+	eventually(t, "a call that is not read", func() bool {
+		described.Store(0)
+		created, err := watching.Create(t.Context(), request())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref = task.Ref{ID: created.ID, Owner: owner}
+		var watched sync.WaitGroup
+		watched.Go(func() {
+			for now, err := range watching.Watch(t.Context(), ref, task.WatchOptions{}) {
+				if err != nil {
+					t.Error(err)
+				}
+				last = now
+			}
+		})
+		<-followed
+		ends <- struct{}{}
+		watched.Wait()
+		select {
+		case <-followed: // of a poll that came after that
+		default:
+		}
+		return described.Load() == 0
+	})
+	read, err := setup(t).GetOutcome(t.Context(), ref)
+	if err != nil || asJSON(read) != asJSON(last) {
+		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
+	}
+}
+
 // What the end of a watched task is follows from its last state and the event
 // that closes it.
 func TestEndOfWatchedTaskIsNotRead(t *testing.T) {
