@@ -67,6 +67,9 @@ const (
 	wayTask    = "2026 notification"
 )
 
+// maxWaiters is for how many ends is waited at a time, at most.
+const maxWaiters = 8
+
 // finish compares how soon the end of a tool reaches those who wait for it: the
 // result by tasks/result with the bare SDK's own wait, and the notifications of
 // both protocols with a bare long poll on all of the history.
@@ -84,7 +87,7 @@ func finish(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	waiter, err := s.start(roleWaiter, waited{at, place{temporal.addr, "longhaul"}}, nil)
+	waiter, err := s.start(roleWaiter, waited{at, place{temporal.addr, "longhaul"}, maxWaiters}, nil)
 	if err != nil {
 		return err
 	}
@@ -105,9 +108,9 @@ func finish(ctx context.Context, s *stage) error {
 	// milliseconds by chance. The results are compared by a difference, which is
 	// smaller than that.
 	type size struct{ clients, results, pushes int }
-	sizes, each := []size{{1, 30, 15}, {8, 10, 5}}, 10
+	sizes, each := []size{{1, 30, 15}, {maxWaiters, 15, 5}}, 10
 	if s.short {
-		sizes, each = []size{{8, 1, 1}}, 1
+		sizes, each = []size{{maxWaiters, 1, 1}}, 1
 	}
 	for _, size := range sizes {
 		clients := size.clients
@@ -203,13 +206,15 @@ func followHistory(ctx context.Context, c client.Client, run client.WorkflowRun)
 	return 0, errors.New("the workflow has not completed")
 }
 
-// roleWaiter waits for tasks of its own by MCP, each in a session of its own.
+// roleWaiter waits for tasks of its own by MCP, one at a time in each session.
 const roleWaiter = "waiter"
 
-// waited is where [roleWaiter] has its tasks, and where their workflows are.
+// waited is where [roleWaiter] has its tasks, where their workflows are, and for
+// how many it waits at most at a time.
 type waited struct {
 	served
 	place
+	Clients int
 }
 
 func runWaiter(ctx context.Context, r *role) error {
@@ -222,7 +227,25 @@ func runWaiter(ctx context.Context, r *role) error {
 		return err
 	}
 	defer temporal.Close()
+	// A client keeps its session, as the SDK keeps its connection.
+	sessions := make(chan *taskclient.Client, at.Clients)
+	for range cap(sessions) {
+		c, err := taskclient.Connect(ctx, at.Endpoint)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		sessions <- c
+	}
 	inSession := func(wait func(*taskclient.Client) (string, time.Duration, error)) func() (string, time.Duration, error) {
+		return func() (string, time.Duration, error) {
+			c := <-sessions
+			defer func() { sessions <- c }()
+			return wait(c)
+		}
+	}
+	// But the GET stream of one tells of all of its tasks.
+	inNewSession := func(wait func(*taskclient.Client) (string, time.Duration, error)) func() (string, time.Duration, error) {
 		return func() (string, time.Duration, error) {
 			c, err := taskclient.Connect(ctx, at.Endpoint)
 			if err != nil {
@@ -266,7 +289,7 @@ func runWaiter(ctx context.Context, r *role) error {
 			err = g.Wait()
 			return id, answered.Sub(got), err
 		}),
-		wayStatus: inSession(func(c *taskclient.Client) (string, time.Duration, error) {
+		wayStatus: inNewSession(func(c *taskclient.Client) (string, time.Duration, error) {
 			stream, err := c.Listen(ctx)
 			if err != nil {
 				return "", 0, err
