@@ -546,8 +546,8 @@ func (h *hub) conclude(ctx context.Context, w *watch, last *reading, end *conclu
 }
 
 // follow signals news at its start, unless the task is fresh from its creation,
-// and after every event that may have changed its state. It returns when a poll fails and when the workflow closes,
-// then with the conclusion.
+// and after every event that may have changed its state. It returns when a poll
+// fails and when the workflow closes, then with the conclusion.
 func (h *hub) follow(ctx context.Context, w *watch, fresh bool, news chan<- struct{}) *conclusion {
 	defer h.setFollowed(w, false)
 	signal := func() {
