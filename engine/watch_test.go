@@ -314,11 +314,7 @@ func TestQuickCallIsTwoRequests(t *testing.T) {
 	if last.Outcome == nil || string(last.Outcome.Result) != string(done("ok").Result) {
 		t.Errorf("ended at %s", asJSON(last))
 	}
-	// What the watch made of the one event is what everybody else reads.
-	read, err := setup(t).GetOutcome(t.Context(), ref)
-	if err != nil || asJSON(read) != asJSON(last) {
-		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
-	}
+	wantAsRead(t, ref, last)
 }
 
 // A call that outlasts the time for which its end alone is waited for costs
@@ -327,10 +323,7 @@ func TestQuickCallIsTwoRequests(t *testing.T) {
 func TestLongerCallIsNotRead(t *testing.T) {
 	f := setup(t)
 	ends := make(chan struct{})
-	f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) {
-		<-ends
-		return done("ok"), nil
-	})
+	f.work(endOn(ends))
 	var described atomic.Int64
 	followed := make(chan struct{}, 1)
 	watching := f.behind(t, func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -356,14 +349,7 @@ func TestLongerCallIsNotRead(t *testing.T) {
 		}
 		ref = task.Ref{ID: created.ID, Owner: owner}
 		var watched sync.WaitGroup
-		watched.Go(func() {
-			for now, err := range watching.Watch(t.Context(), ref, task.WatchOptions{}) {
-				if err != nil {
-					t.Error(err)
-				}
-				last = now
-			}
-		})
+		watched.Go(func() { last = watchToEnd(t, watching, ref) })
 		<-followed
 		ends <- struct{}{}
 		watched.Wait()
@@ -373,10 +359,7 @@ func TestLongerCallIsNotRead(t *testing.T) {
 		}
 		return described.Load() == 0
 	})
-	read, err := setup(t).GetOutcome(t.Context(), ref)
-	if err != nil || asJSON(read) != asJSON(last) {
-		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
-	}
+	wantAsRead(t, ref, last)
 }
 
 // What the end of a watched task is follows from its last state and the event
@@ -384,10 +367,7 @@ func TestLongerCallIsNotRead(t *testing.T) {
 func TestEndOfWatchedTaskIsNotRead(t *testing.T) {
 	f := setup(t)
 	ends := make(chan struct{})
-	f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) {
-		<-ends
-		return done("ok"), nil
-	})
+	f.work(endOn(ends))
 	var described atomic.Int64
 	watching := f.behind(t, func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 		err := invoke(ctx, method, req, reply, cc, opts...)
@@ -404,23 +384,13 @@ func TestEndOfWatchedTaskIsNotRead(t *testing.T) {
 		ref = f.create()
 		described.Store(0)
 		var watched sync.WaitGroup
-		watched.Go(func() {
-			for now, err := range watching.Watch(t.Context(), ref, task.WatchOptions{}) {
-				if err != nil {
-					t.Error(err)
-				}
-				last = now
-			}
-		})
+		watched.Go(func() { last = watchToEnd(t, watching, ref) })
 		eventually(t, "the watch has begun", func() bool { return described.Load() == 2 })
 		ends <- struct{}{}
 		watched.Wait()
 		return described.Load() == 2
 	})
-	read, err := setup(t).GetOutcome(t.Context(), ref)
-	if err != nil || asJSON(read) != asJSON(last) {
-		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
-	}
+	wantAsRead(t, ref, last)
 }
 
 // Between the last round of a task and its end Temporal adds events that tell
@@ -480,6 +450,35 @@ func TestOnlyTheEndIsWaitedForAfterTheLastRound(t *testing.T) {
 		defer mu.Unlock()
 		return alone
 	})
+}
+
+// endOn is a round that ends when it is told to.
+func endOn(ends <-chan struct{}) roundFunc {
+	return func(context.Context, task.RoundInput) (task.RoundResult, error) {
+		<-ends
+		return done("ok"), nil
+	}
+}
+
+// watchToEnd watches a task by an engine, and is the last state it was shown.
+func watchToEnd(t *testing.T, e *engine.Engine, ref task.Ref) (last *task.Task) {
+	t.Helper()
+	for now, err := range e.Watch(t.Context(), ref, task.WatchOptions{}) {
+		if err != nil {
+			t.Error(err)
+		}
+		last = now
+	}
+	return last
+}
+
+// wantAsRead wants what a watch made of an end to be what everybody else reads.
+func wantAsRead(t *testing.T, ref task.Ref, last *task.Task) {
+	t.Helper()
+	read, err := setup(t).GetOutcome(t.Context(), ref)
+	if err != nil || asJSON(read) != asJSON(last) {
+		t.Errorf("read %s, %v; watched %s", asJSON(read), err, asJSON(last))
+	}
 }
 
 // reportEach is a round that reports each step, and ends with them.
