@@ -53,15 +53,17 @@ func Subscribe(ctx context.Context, url string, taskIDs ...string) (*Stream, err
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
-	req.Header.Set("Mcp-Protocol-Version", protocol)
-	req.Header.Set("Mcp-Method", method)
-	return open(http.DefaultClient.Do(req))
+	return patiently(ctx, func() (*Stream, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Accept", "application/json, text/event-stream")
+		req.Header.Set("Mcp-Protocol-Version", protocol)
+		req.Header.Set("Mcp-Method", method)
+		return open(http.DefaultClient.Do(req))
+	})
 }
 
 func open(resp *http.Response, err error) (*Stream, error) {

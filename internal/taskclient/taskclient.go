@@ -13,9 +13,17 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 const protocol = "2025-11-25"
+
+// How often a request is made at most whose answer says that it may be made
+// again, and how long the client waits before that.
+const (
+	maxAttempts = 10
+	attemptRest = 100 * time.Millisecond
+)
 
 // Client is a session. It may be used by several goroutines at once.
 type Client struct {
@@ -93,13 +101,34 @@ func (c *Client) Result(ctx context.Context, id string, result any) error {
 }
 
 // Do sends a request and decodes the result of its response, unless result is
-// nil. An error response is an error.
+// nil. An error response is an error, unless it says that the request may be
+// made again and it then succeeds.
 func (c *Client) Do(ctx context.Context, method string, params, result any) error {
 	_, err := c.do(ctx, method, params, result)
 	return err
 }
 
 func (c *Client) do(ctx context.Context, method string, params, result any) (http.Header, error) {
+	return patiently(ctx, func() (http.Header, error) { return c.attempt(ctx, method, params, result) })
+}
+
+// patiently makes a request again while the answer is that this loses nothing:
+// on a busy machine the engine may take longer than Longhaul waits for it.
+func patiently[T any](ctx context.Context, request func() (T, error)) (T, error) {
+	for n := 1; ; n++ {
+		v, err := request()
+		if err == nil || n == maxAttempts || !strings.Contains(err.Error(), "Nothing is lost: try again") {
+			return v, err
+		}
+		select {
+		case <-time.After(attemptRest):
+		case <-ctx.Done():
+			return v, err
+		}
+	}
+}
+
+func (c *Client) attempt(ctx context.Context, method string, params, result any) (http.Header, error) {
 	resp, err := c.post(ctx, map[string]any{"jsonrpc": "2.0", "id": c.lastID.Add(1), "method": method, "params": params})
 	if err != nil {
 		return nil, err
