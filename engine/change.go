@@ -41,7 +41,7 @@ func (e *Engine) Answer(ctx context.Context, ref task.Ref, responses map[string]
 	//failpoint:answer-recorded
 	for _, in := range r.state.Inputs {
 		if _, ok := responses[in.Key]; ok {
-			e.answered.put(answer{r.id, in.Key}, struct{}{})
+			e.answered.put(answer{r.id, in.Key}, signal.Refused[in.Key] != "")
 		}
 	}
 	return nil
@@ -153,6 +153,7 @@ func (e *Engine) awaitEnd(ctx context.Context, ref task.Ref) (*reading, error) {
 			if err := e.queryState(patience, r, cancelTimeout); err != nil {
 				e.o.Logger.Debug("no answer from a task that was told to end", "task_id", r.id, "error", err)
 			}
+			e.watches.saw(r)
 		}
 		if r.ended() {
 			return r, nil

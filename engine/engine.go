@@ -185,7 +185,7 @@ type Engine struct {
 	unattended *recent[string, struct{}]
 	deleted    *recent[string, struct{}]
 	created    *recent[string, *creation] // by task ID
-	answered   *recent[answer, struct{}]
+	answered   *recent[answer, bool]      // whether they were refused
 
 	outcomes *outcomes
 
@@ -212,7 +212,7 @@ func newEngine(o Options) *Engine {
 		unattended: newRecent[string, struct{}](unattendedFor, maxQueues),
 		deleted:    newRecent[string, struct{}](deletedFor, maxDeleted),
 		created:    newRecent[string, *creation](createdFor, maxCreated),
-		answered:   newRecent[answer, struct{}](answeredFor, maxAnswered),
+		answered:   newRecent[answer, bool](answeredFor, maxAnswered),
 		outcomes:   newOutcomes(o.OutcomeCache),
 	}
 	e.watches = newHub(e)

@@ -61,9 +61,7 @@ func (h *hub) hot(ref task.Ref) *task.Task {
 // saw takes note of a state that was read and is about to be shown, or acted on.
 func (h *hub) saw(r *reading) {
 	if r.state.Rev > 1 || r.closed() {
-		if c, ok := h.e.created.get(r.id); ok {
-			c.moved.Store(true)
-		}
+		h.e.moved(r.id)
 	}
 	if !h.e.o.HotReads {
 		return

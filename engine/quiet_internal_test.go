@@ -57,7 +57,8 @@ func TestQuietTime(t *testing.T) {
 	want("tools take hours", maxQuiet)
 }
 
-// A read has shown what the watch does not follow: the end is later than that.
+// A read has shown what the watch does not follow: the end comes after that, and
+// how long after the watch cannot know.
 func TestEndIsLaterThanWhatWasShown(t *testing.T) {
 	e := newOffline(t)
 	created := task.Projection{State: task.InitialState(time.Now())}.Snapshot("id")
@@ -69,12 +70,35 @@ func TestEndIsLaterThanWhatWasShown(t *testing.T) {
 	e.watches.publish(w, &asked, e.watches.moment())
 
 	end := &conclusion{outcome: task.ResultOutcome(json.RawMessage(`{}`), false), at: time.Now(), plain: true}
+	if e.watches.concludeNew(w, end) {
+		got, _, _ := e.watches.look(w)
+		t.Errorf("the task asked at revision %d and is now %+v", asked.Rev, got)
+	}
+}
+
+// The end of a task is by Temporal's clock, and its creation by ours, which may
+// be ahead.
+func TestEndIsNoEarlierThanCreation(t *testing.T) {
+	e := newOffline(t)
+	ref := task.Ref{ID: "id", Owner: "ann"}
+	created := task.Projection{State: task.InitialState(time.Now())}.Snapshot("id")
+	e.created.put("id", &creation{ownerHash: ref.Owner.Hash(), at: time.Now(), task: created})
+	w := &watch{id: "id", stop: func() {}, changed: make(chan struct{})}
+	end := &conclusion{
+		outcome: task.ResultOutcome(json.RawMessage(`{}`), false),
+		at:      created.CreatedAt.Add(-time.Second),
+		plain:   true,
+	}
 	if !e.watches.concludeNew(w, end) {
 		t.Fatal("the end was not told")
 	}
 	got, _, _ := e.watches.look(w)
-	if got.Status != task.StatusCompleted || got.Rev <= asked.Rev || got.Inputs != nil {
-		t.Errorf("the task asked at revision %d and is now %+v", asked.Rev, got)
+	if got.Status != task.StatusCompleted || got.Rev != created.Rev+1 || got.UpdatedAt.Before(created.UpdatedAt) {
+		t.Errorf("created as %+v, it ended as %+v", created, got)
+	}
+	// Who comes next begins with its end.
+	if again, _ := e.newborn(ref); again != nil {
+		t.Errorf("after its end it is begun with %+v", again)
 	}
 }
 

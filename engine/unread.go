@@ -28,13 +28,20 @@ type answer struct{ id, key string }
 
 // anticipate takes the answers into r that no worker has taken in yet, as the
 // workflow will do: whoever gave one is not to be asked again only because a
-// worker is away. It is errTakenIn if a worker has come since r was described,
+// worker is away, and whoever gave one that was refused not until the worker has
+// made the request again, under another key. It is errTakenIn if a worker has come since r was described,
 // and taken in answers that r does not show.
 func (e *Engine) anticipate(ctx context.Context, r *reading) error {
 	if len(r.state.Inputs) == 0 {
 		return nil
 	}
 	m := task.Machine{State: r.state}
+	take := func(at time.Time, key string, refused bool) {
+		rev := m.State.Rev
+		if m.Answer(at, key, nil); refused {
+			m.State.Rev = rev // the next is that in which the request is made again
+		}
+	}
 	signals, err := e.unread(ctx, r)
 	switch {
 	case errors.Is(err, errTakenIn):
@@ -53,12 +60,12 @@ func (e *Engine) anticipate(ctx context.Context, r *reading) error {
 			continue
 		}
 		for _, key := range slices.Sorted(maps.Keys(s.Responses)) {
-			m.Answer(event.GetEventTime().AsTime(), key, s.Responses[key])
+			take(event.GetEventTime().AsTime(), key, s.Refused[key] != "")
 		}
 	}
 	for _, in := range slices.Clone(m.State.Inputs) {
-		if e.answered.has(answer{r.id, in.Key}) {
-			m.Answer(e.o.Now(), in.Key, nil)
+		if refused, ok := e.answered.get(answer{r.id, in.Key}); ok {
+			take(e.o.Now(), in.Key, refused)
 		}
 	}
 	r.state = m.State

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"path"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
@@ -91,6 +93,45 @@ func TestAnswersWithoutWorker(t *testing.T) {
 			t.Errorf("got %+v and error %v", got, err)
 		}
 	})
+}
+
+// An answer that is refused leads to a new request, which those are told of who
+// came when no worker had made it yet.
+func TestRefusedAnswerWithoutWorker(t *testing.T) {
+	f := setup(t)
+	w := worker.New(f.client, f.queue, worker.Options{})
+	workflows.Register(w, nil)
+	w.RegisterActivityWithOptions(askOnce, activity.RegisterOptions{Name: task.ActivityRound})
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ref := f.create()
+	asked := f.await(ref, inputRequired)
+	w.Stop()
+
+	bad := map[string]json.RawMessage{asked.Inputs[0].Key: json.RawMessage(`{"action":"perhaps"}`)}
+	if err := f.Answer(t.Context(), ref, bad); err != nil {
+		t.Fatal(err)
+	}
+	// The one knows of the answer, the other reads of it.
+	other := f.behind(t, f.polls.count)
+	for name, e := range map[string]*engine.Engine{"the process that took the answer": f.Engine, "another": other} {
+		if now, err := e.Get(t.Context(), ref); err != nil || now.Status != task.StatusWorking || now.Rev != asked.Rev {
+			t.Errorf("%s shows %+v, error %v", name, now, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	next, stop := iter.Pull2(other.Watch(ctx, ref, task.WatchOptions{}))
+	defer stop()
+	if now, err, _ := next(); err != nil || now.Status != task.StatusWorking {
+		t.Fatalf("begins with %+v, error %v", now, err)
+	}
+	f.work(askOnce)
+	now, err, ok := next()
+	if !ok || err != nil || !inputRequired(now) || now.Inputs[0].Key == asked.Inputs[0].Key {
+		t.Fatalf("asked under %q, and then got %+v, error %v", asked.Inputs[0].Key, now, err)
+	}
 }
 
 // failing is another engine, to which Temporal answers the methods with an error.

@@ -126,6 +126,14 @@ func (e *Engine) newborn(ref task.Ref) (*task.Task, time.Duration) {
 	return c.task, quiet
 }
 
+// moved takes note that somebody is about to be shown a task in another state
+// than it was created in.
+func (e *Engine) moved(id string) {
+	if c, ok := e.created.get(id); ok {
+		c.moved.Store(true)
+	}
+}
+
 func isNews(now, last *task.Task, progress bool) bool {
 	if now.Status.Terminal() != last.Status.Terminal() {
 		return now.Status.Terminal()
@@ -265,6 +273,9 @@ func (h *hub) publish(w *watch, t *task.Task, began uint64) {
 
 // replace makes t the latest state.
 func (h *hub) replace(w *watch, t *task.Task) {
+	if t.Rev > 1 {
+		h.e.moved(w.id)
+	}
 	w.latest, w.published = t, h.moment()
 	if t.Status.Terminal() {
 		h.drop(w)
@@ -458,36 +469,34 @@ func (h *hub) awaitEnd(ctx context.Context, w *watch, quiet time.Duration) bool 
 	if end == nil {
 		return false
 	}
-	if !end.isPlain() {
-		_, ended := h.refresh(ctx, w, end)
-		return ended
+	if end.isPlain() && h.concludeNew(w, end) {
+		return true
 	}
-	return h.concludeNew(w, end)
+	_, ended := h.refresh(ctx, w, end)
+	return ended
 }
 
-// concludeNew tells the waiters of the plain end of a task of which nothing was
-// read since it was created, and reports whether that could be done.
+// concludeNew tells the waiters of the plain end of a task that nobody was shown
+// in another state than it was created in, and reports whether that could be done.
 func (h *hub) concludeNew(w *watch, end *conclusion) bool {
 	c, ok := h.e.created.get(w.id)
 	if !ok {
 		return false
 	}
 	h.learn(time.Since(c.at))
-	t := *c.task
-	t.Status, t.UpdatedAt, t.Outcome = task.StatusCompleted, end.at, end.outcome
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	// It may have come further than it was then, and somebody may have been shown that.
-	if w.latest != nil {
-		t.Rev = w.latest.Rev
+	if c.moved.Load() {
+		return false // what the revision of its end is only Temporal knows
 	}
+	t := *c.task
 	t.Rev++
+	t.Status, t.Outcome = task.StatusCompleted, end.outcome
+	if end.at.After(t.UpdatedAt) { // it is by another clock
+		t.UpdatedAt = end.at
+	}
 	if !c.held {
 		h.e.keep(&t, c.ownerHash, end.began, end.seen)
 	}
-	if w.latest == nil || !w.latest.Status.Terminal() {
-		h.replace(w, &t)
-	}
+	h.publish(w, &t, 0)
 	return true
 }
 

@@ -452,6 +452,68 @@ func TestOnlyTheEndIsWaitedForAfterTheLastRound(t *testing.T) {
 	})
 }
 
+// Whoever comes to a task that somebody was told the end of is not shown it as it
+// was created, however soon that is.
+func TestWatchBeginsWithTheEnd(t *testing.T) {
+	begins := func(f *fixture, ref task.Ref, with task.Status) {
+		t.Helper()
+		for now, err := range f.Watch(t.Context(), ref, task.WatchOptions{}) {
+			if err != nil || now.Status != with {
+				t.Errorf("begins with %+v, error %v; the task is %s", now, err, with)
+			}
+			return
+		}
+	}
+	t.Run("that a watch told", func(t *testing.T) {
+		f := setup(t)
+		f.work(func(context.Context, task.RoundInput) (task.RoundResult, error) { return done("ok"), nil })
+		for range 20 { // now and then one outlasts the time that matters here
+			ref := f.create()
+			watchToEnd(t, f.Engine, ref)
+			begins(f, ref, task.StatusCompleted)
+		}
+	})
+	t.Run("that a cancel returned", func(t *testing.T) {
+		f := setup(t)
+		f.work(func(ctx context.Context, _ task.RoundInput) (task.RoundResult, error) {
+			<-ctx.Done()
+			return task.RoundResult{}, ctx.Err()
+		})
+		for range 5 {
+			ref := f.create()
+			if now, err := f.Cancel(t.Context(), ref, ""); err != nil || now.Status != task.StatusCancelled {
+				t.Fatalf("got %+v, error %v", now, err)
+			}
+			begins(f, ref, task.StatusCancelled)
+		}
+	})
+	t.Run("after a question that a read has shown", func(t *testing.T) {
+		f := setup(t)
+		f.work(askOnce)
+		for range 5 {
+			ref := f.create()
+			var shown atomic.Int64
+			ended := make(chan error, 1)
+			go func() {
+				ended <- f.watch(t.Context(), ref, task.WatchOptions{}, func(now *task.Task) {
+					if terminal(now) && now.Rev <= shown.Load() {
+						t.Errorf("revision %d was shown, and the end is %d", shown.Load(), now.Rev)
+					}
+				})
+			}()
+			asked := f.await(ref, inputRequired)
+			shown.Store(asked.Rev)
+			if err := f.Answer(t.Context(), ref, answers("confirm")); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			wantAsRead(t, ref, watchToEnd(t, f.Engine, ref))
+		}
+	})
+}
+
 // endOn is a round that ends when it is told to.
 func endOn(ends <-chan struct{}) roundFunc {
 	return func(context.Context, task.RoundInput) (task.RoundResult, error) {
