@@ -77,7 +77,7 @@ func (a *API) attend(ctx context.Context, x *exchange, ref task.Ref, progressTok
 			if s == nil {
 				s = x.open()
 			}
-			if !ref.Held && a.statuses.take(key, u.task.Rev, true) {
+			if !ref.Held && a.statuses.take(key, u.task, true) {
 				if err := s.queue(a.legacy.notification(u.task)); err != nil {
 					return nil, errNoReply
 				}

@@ -376,6 +376,7 @@ func (a *API) legacySession(r *http.Request, owner task.Owner) (*session, error)
 
 // serveLegacy answers a message on the 2025 wire.
 func (a *API) serveLegacy(w http.ResponseWriter, r *http.Request, owner task.Owner, sess *session, m *message) {
+	a.gets.active(sess.ID)
 	if !m.isRequest() {
 		if err := a.takeLegacy(r.Context(), owner, sess, m); err != nil {
 			a.writeError(w, m.id, err)

@@ -140,7 +140,7 @@ func (a *API) serveGet(w http.ResponseWriter, r *http.Request, sess *session, ow
 	defer remove()
 	changed, cancel := a.listChanges()
 	defer cancel()
-	push := a.newSessionPush(r.Context(), sess, owner)
+	push := a.newSessionPush(r.Context(), sess, owner, get.active)
 	defer push.stop()
 	s := newStream(w)
 	err := s.flush()
@@ -176,6 +176,7 @@ const maxUnfollowed = 32
 type get struct {
 	ended   chan struct{}   // closed when the stream has to end
 	created chan *task.Task // the session's new tasks
+	active  chan struct{}   // has an entry once the session has made a request
 }
 
 // gets are the open GET streams by session ID.
@@ -194,13 +195,29 @@ func (g *gets) add(sessionID string) (added *get, remove func()) {
 	if g.open == nil {
 		g.open = make(map[string]*get)
 	}
-	added = &get{ended: make(chan struct{}), created: make(chan *task.Task, maxUnfollowed)}
+	added = &get{
+		ended:   make(chan struct{}),
+		created: make(chan *task.Task, maxUnfollowed),
+		active:  make(chan struct{}, 1),
+	}
 	g.open[sessionID] = added
 	return added, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.open[sessionID] == added {
 			delete(g.open, sessionID)
+		}
+	}
+}
+
+// active tells the session's stream, if it has one, of a request.
+func (g *gets) active(sessionID string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if open := g.open[sessionID]; open != nil {
+		select {
+		case open.active <- struct{}{}:
+		default:
 		}
 	}
 }

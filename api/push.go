@@ -61,8 +61,9 @@ func (f *follower) stop() {
 }
 
 // follow watches the task of ref until it has ended or is deleted. States up to
-// the revision seen are left out. A watch that cannot begin is an error; one
-// that breaks later is begun again.
+// the revision seen are left out, but for the end: an answer that no worker had
+// taken in is shown with a revision that an end may have which comes before it.
+// A watch that cannot begin is an error; one that breaks later is begun again.
 func (f *follower) follow(ref task.Ref, seen int64) {
 	f.wg.Go(func() { f.run(ref, seen) })
 }
@@ -89,7 +90,7 @@ func (f *follower) pause(d time.Duration) bool {
 func (f *follower) run(ref task.Ref, sent int64) {
 	for {
 		for t, err := range f.tasks.Watch(f.ctx, ref, task.WatchOptions{}) {
-			if err == nil && t.Rev <= sent || err != nil && sent > 0 && !isGone(err) {
+			if err == nil && t.Rev <= sent && !t.Status.Terminal() || err != nil && sent > 0 && !isFinal(err) {
 				continue
 			}
 			select {
@@ -108,8 +109,11 @@ func (f *follower) run(ref task.Ref, sent int64) {
 	}
 }
 
-func isGone(err error) bool {
-	return errors.Is(err, task.ErrNotFound) || errors.Is(err, task.ErrExpired)
+// isFinal reports whether there is nothing more to be told of a task. Of one
+// whose result is lost, what it is polled with says so.
+func isFinal(err error) bool {
+	return errors.Is(err, task.ErrNotFound) || errors.Is(err, task.ErrExpired) ||
+		errors.Is(err, task.ErrClaimMissing) || errors.Is(err, task.ErrClaimCorrupt)
 }
 
 // begin follows the tasks and returns the current state of each that there is,
@@ -125,7 +129,7 @@ func (f *follower) begin(refs []task.Ref) ([]*task.Task, error) {
 			switch {
 			case u.err == nil:
 				current[u.id] = u.task
-			case isGone(u.err):
+			case isFinal(u.err):
 				delete(current, u.id)
 			default:
 				return nil, u.err
@@ -184,10 +188,15 @@ type sessionPush struct {
 const newTaskRest = time.Second
 
 // relistEvery is how often the tasks are listed that other processes have
-// created.
-const relistEvery = 5 * time.Second
+// created. While the session makes no request here that is less and less often,
+// down to relistIdle: many a stream is open all day for nothing, and each list is
+// a query.
+const (
+	relistEvery = 5 * time.Second
+	relistIdle  = time.Minute
+)
 
-func (a *API) newSessionPush(ctx context.Context, sess *session, owner task.Owner) *sessionPush {
+func (a *API) newSessionPush(ctx context.Context, sess *session, owner task.Owner, active <-chan struct{}) *sessionPush {
 	p := &sessionPush{
 		follower:   newFollower(ctx, a.tasks),
 		api:        a,
@@ -197,7 +206,7 @@ func (a *API) newSessionPush(ctx context.Context, sess *session, owner task.Owne
 		ended:      make(map[string]time.Time),
 	}
 	if sess.Version == version20251125 {
-		p.wg.Go(func() { p.list(owner) })
+		p.wg.Go(func() { p.list(owner, active) })
 	}
 	return p
 }
@@ -211,8 +220,9 @@ func (p *sessionPush) stop() {
 
 // list finds the session's unfinished tasks: once those from before this
 // stream, and those of other processes again and again.
-func (p *sessionPush) list(owner task.Owner) {
+func (p *sessionPush) list(owner task.Owner, active <-chan struct{}) {
 	name := p.api.sessionName(p.sess)
+	rest := relistEvery
 	for {
 		page, err := p.api.tasks.List(p.ctx, task.ListRequest{Owner: owner, PageSize: 2 * maxFollowed})
 		if err == nil {
@@ -230,7 +240,15 @@ func (p *sessionPush) list(owner task.Owner) {
 				return
 			}
 		}
-		if !p.pause(relistEvery) {
+		select {
+		case <-time.After(rest):
+			rest = min(2*rest, relistIdle)
+		case <-active:
+			rest = relistEvery
+			if !p.pause(rest) {
+				return
+			}
+		case <-p.ctx.Done():
 			return
 		}
 	}
@@ -272,7 +290,7 @@ func (p *sessionPush) begin(t *task.Task) bool {
 // send sends a state, unless another stream of the session does.
 func (p *sessionPush) send(s *stream, f followed) error {
 	var err error
-	if f.err == nil && p.api.statuses.take(statusKey{p.sess.ID, f.id}, f.task.Rev, false) {
+	if f.err == nil && p.api.statuses.take(statusKey{p.sess.ID, f.id}, f.task, false) {
 		err = s.send(p.api.legacy.notification(f.task))
 	}
 	if f.err != nil || f.task.Status.Terminal() {
@@ -295,6 +313,7 @@ type statusKey struct{ session, task string }
 // stream for it.
 type status struct {
 	rev     int64 // of the last state sent
+	ended   bool  // which was the end
 	streams int
 	results int // streams that wait for this task's result
 }
@@ -328,15 +347,15 @@ func (s *statuses) join(k statusKey, waits bool) (leave func()) {
 	}
 }
 
-// take reports whether a stream that has joined is to send the state with that
-// revision.
-func (s *statuses) take(k statusKey, rev int64, waits bool) bool {
+// take reports whether a stream that has joined is to send that state.
+func (s *statuses) take(k statusKey, t *task.Task, waits bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.all[k]
-	if rev <= st.rev || st.results > 0 && !waits {
+	end := t.Status.Terminal()
+	if st.ended || t.Rev <= st.rev && !end || st.results > 0 && !waits {
 		return false
 	}
-	st.rev = rev
+	st.rev, st.ended = t.Rev, end
 	return true
 }
