@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/dynamicconfig"
 
+	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
 )
 
@@ -78,6 +80,22 @@ func TestServices(t *testing.T) {
 	}
 	if a, b := service(t, p, "temporal").Image, service(t, p, "temporal-schema").Image; tag(a) != tag(b) {
 		t.Errorf("the schema of %s is for another server than %s", b, a)
+	}
+}
+
+// What is too large is refused by Longhaul, in JSON-RPC, and not by the proxy.
+func TestProxyTakesWhatLonghaulTakes(t *testing.T) {
+	data, err := os.ReadFile("Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := regexp.MustCompile(`max_size (\d+)MiB`).FindSubmatch(data)
+	if size == nil {
+		t.Fatal("no max_size in MiB")
+	}
+	const request = task.MaxBytes + 1<<20 // api.Options.MaxBody
+	if n, err := strconv.Atoi(string(size[1])); err != nil || n<<20 <= request {
+		t.Errorf("the proxy takes %s MiB, Longhaul %d", size[1], request>>20)
 	}
 }
 
