@@ -29,10 +29,18 @@ func Progress(ctx context.Context, req *mcp.CallToolRequest, progress, total flo
 //
 // The state may be anything that marshals to JSON, and replaces the one before
 // it; null means none. Keep it small, a few kilobytes: it is recorded with
-// every heartbeat of the task. Like Progress, SaveCheckpoint does nothing if
-// the caller did not ask for progress; Longhaul always does.
+// every heartbeat of the task. Above 256 KiB it is an error. Like Progress,
+// SaveCheckpoint does nothing if the caller did not ask for progress; Longhaul
+// always does.
 func SaveCheckpoint(ctx context.Context, req *mcp.CallToolRequest, progress, total float64, message string, state any) error {
-	return notify(ctx, req, mcp.Meta{task.MetaCheckpoint: state}, progress, total, message)
+	saved, err := json.Marshal(state)
+	switch {
+	case err != nil:
+		return fmt.Errorf("save checkpoint: %w", err)
+	case len(saved) > task.MaxCheckpoint:
+		return fmt.Errorf("save checkpoint: it takes %d bytes as JSON; at most %d are kept", len(saved), task.MaxCheckpoint)
+	}
+	return notify(ctx, req, mcp.Meta{task.MetaCheckpoint: json.RawMessage(saved)}, progress, total, message)
 }
 
 // LoadCheckpoint returns the state that an earlier attempt at this very call

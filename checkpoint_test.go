@@ -93,6 +93,27 @@ func TestCheckpointComesBackInTheNextAttempt(t *testing.T) {
 	})
 }
 
+// What would not be kept is said when it is saved, not found out after a crash.
+func TestCheckpointThatIsTooLarge(t *testing.T) {
+	sent := callTool(t, withToken(nil), func(ctx context.Context, req *mcp.CallToolRequest) error {
+		quotes := len(`""`)
+		if err := longhaul.SaveCheckpoint(ctx, req, 1, 0, "", strings.Repeat("x", task.MaxCheckpoint-quotes)); err != nil {
+			t.Error(err)
+		}
+		err := longhaul.SaveCheckpoint(ctx, req, 2, 0, "", strings.Repeat("x", task.MaxCheckpoint-quotes+1))
+		if err == nil || !strings.Contains(err.Error(), "262145 bytes") {
+			t.Errorf("one byte more: %v", err)
+		}
+		if err := longhaul.SaveCheckpoint(ctx, req, 3, 0, "", func() {}); err == nil {
+			t.Error("a function was saved")
+		}
+		return nil
+	})
+	if len(sent) != 1 || sent[0].Progress != 1 {
+		t.Errorf("sent %d notifications", len(sent))
+	}
+}
+
 func TestProgressCarriesNoCheckpoint(t *testing.T) {
 	sent := callTool(t, withToken(nil), func(ctx context.Context, req *mcp.CallToolRequest) error {
 		return longhaul.Progress(ctx, req, 1, 0, "half way")

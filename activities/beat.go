@@ -46,7 +46,7 @@ func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.heartbeat.Progress = &p
-	if checkpoint != nil && len(checkpoint) <= maxCheckpoint {
+	if checkpoint != nil && len(checkpoint) <= task.MaxCheckpoint {
 		b.heartbeat.Checkpoint = checkpoint
 	}
 	b.changed()

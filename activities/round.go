@@ -53,8 +53,6 @@ const (
 	// the first pause after a loss of the upstream. Temporal's own delay would
 	// grow with every worker that was stopped under the round.
 	againAfter = time.Second
-	// maxCheckpoint bounds a checkpoint in bytes.
-	maxCheckpoint = 256 << 10
 )
 
 // Caller calls tools: an [upstream.Set].

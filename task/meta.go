@@ -2,9 +2,9 @@ package task
 
 // Keys under `_meta` that mean something to Longhaul.
 const (
-	// MetaCheckpoint carries a tool's checkpoint, any JSON value: saved in the
-	// `_meta` of a progress notification, handed back in the `_meta` of the
-	// next attempt's tools/call.
+	// MetaCheckpoint carries a tool's checkpoint, any JSON value of at most
+	// [MaxCheckpoint] bytes: saved in the `_meta` of a progress notification,
+	// handed back in the `_meta` of the next attempt's tools/call.
 	MetaCheckpoint = "io.longhaul/checkpoint"
 
 	// MetaIdempotencyKey carries a string in the `_meta` of a tools/call. From
@@ -22,3 +22,7 @@ const (
 	// Messages").
 	MetaRelatedTask = "io.modelcontextprotocol/related-task"
 )
+
+// MaxCheckpoint bounds a tool's checkpoint, in bytes of JSON: it is recorded
+// with every heartbeat. The one before a larger one remains.
+const MaxCheckpoint = 256 << 10
