@@ -1,7 +1,7 @@
 // Command bench compares Longhaul with what it stands on and with what others
 // use instead, side by side in one run. Each comparison is made of rounds in
-// which the sides take turns on one machine, so that its speed cancels out; what
-// has a target is a ratio.
+// which the sides take turns on one machine, so that its speed cancels out of the
+// ratios that most targets are.
 //
 //	go run ./bench
 //	go run ./bench -run create -json figures.json

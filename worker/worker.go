@@ -91,7 +91,7 @@ type Worker struct {
 
 // maxWorkflowTasks is how many workflow tasks are under way at a time. Each is
 // answered within milliseconds where Temporal is well; where it is short of CPU, a
-// thousand answers, the default, would wait for each other for longer than the ten
+// thousand answers, the default, would wait for each other for longer than the three
 // seconds that a workflow task has, and all would be in vain. With such an answer the
 // rounds are lost that were started by it.
 const maxWorkflowTasks = 64
