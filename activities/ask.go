@@ -27,6 +27,10 @@ const askTimeout = time.Minute
 // under the same key, and whoever answered is not asked a second time. That is
 // also why a request stays until its round ends, even if the tool no longer
 // waits for the answer: from here that looks the same as a tool that was lost.
+//
+// An attempt that does not begin at the beginning, but at a checkpoint or with a
+// task of the upstream's, does not ask again what had been answered by then. What
+// it asks is new, though it may be in the same words.
 type asker struct {
 	temporal Reporter
 	workflow string
@@ -34,36 +38,61 @@ type asker struct {
 	beat     *beat
 	limit    *limit
 
-	mu    sync.Mutex
-	asked map[string]int
+	mu   sync.Mutex
+	open map[string]bool // the keys of requests that are under way
 }
 
-// key names a request within the task: by round, by content, and, for a tool
-// that asks the same more than once, by how often it has. A tool may ask for
-// several things at the same time, so their order says nothing.
-func (a *asker) key(method string, params json.RawMessage) string {
+// begin names a request within the task: by round, by content, and by the
+// upstream's own key. Without one, a tool that asks the same more than once is
+// told apart by how often it has, and goes on to wait for what it had asked
+// before and has not come to. A tool may ask for several things at the same time,
+// so their order says nothing.
+func (a *asker) begin(in task.InputRequest) (key string, end func()) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n", method)
+	fmt.Fprintf(h, "%s\n", in.Method)
+	params := in.Params
 	if canonical, err := task.CanonicalJSON(params); err == nil {
 		params = canonical
 	}
 	h.Write(params)
-	content := hex.EncodeToString(h.Sum(nil)[:8])
+	if in.Key != "" {
+		fmt.Fprintf(h, "\n%s", in.Key)
+	}
+	name := fmt.Sprintf("r%d-%s", a.round, hex.EncodeToString(h.Sum(nil)[:8]))
+	if in.Key != "" {
+		return name, func() {}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.asked == nil {
-		a.asked = make(map[string]int)
+	for n := 1; ; n++ {
+		key = fmt.Sprintf("%s-%d", name, n)
+		if !a.open[key] && !a.beat.wasAnswered(key) {
+			break
+		}
 	}
-	a.asked[content]++
-	return fmt.Sprintf("r%d-%s-%d", a.round, content, a.asked[content])
+	if a.open == nil {
+		a.open = make(map[string]bool)
+	}
+	a.open[key] = true
+	return key, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.open, key)
+	}
 }
 
 // ask is [upstream.Call].Ask. It sits out any trouble with Temporal, as the
 // round itself does.
-func (a *asker) ask(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error) {
-	in := task.AskInput{Round: a.round, Request: task.InputRequest{
-		Key: a.key(method, params), Method: method, Params: params,
-	}}
+func (a *asker) ask(ctx context.Context, request task.InputRequest) (json.RawMessage, error) {
+	if n := len(request.Params); n > task.MaxInputsBytes {
+		// The workflow would say so, too, but might not get to it: above 2 MiB
+		// Temporal does not take what is asked.
+		return nil, task.InputsTooLarge(n)
+	}
+	key, end := a.begin(request)
+	defer end()
+	request.Key = key
+	in := task.AskInput{Round: a.round, Request: request}
 	defer a.limit.pause()()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		answer, err := a.update(ctx, in)
@@ -75,6 +104,7 @@ func (a *asker) ask(ctx context.Context, method string, params json.RawMessage) 
 			return nil, answer.Error
 		case err == nil && !answer.Over:
 			//failpoint:answer-taken
+			a.beat.answered(ctx, key)
 			return answer.Response, nil
 		case err == nil, isGone(err), errors.As(err, &rejected):
 			// The round is to end; its heartbeat will be told so.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
+	"github.com/longhaul-mcp/longhaul"
 	"github.com/longhaul-mcp/longhaul/task"
 	"github.com/longhaul-mcp/longhaul/upstream"
 )
@@ -39,6 +43,8 @@ func askSure(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult
 	}
 	return text(answer.Action), nil
 }
+
+func textOf(r *mcp.CallToolResult) string { return r.Content[0].(*mcp.TextContent).Text }
 
 func none(*mcp.Server) {}
 
@@ -163,6 +169,59 @@ func TestAsk(t *testing.T) {
 		f.answer(t, run, responses(before.Inputs[0].Key, `{"action":"decline"}`))
 		f.startWorker(t)
 		if got := resultText(t, run); got != "decline" {
+			t.Errorf("got %q", got)
+		}
+	})
+
+	t.Run("asks anew, though in the same words, after a checkpoint", func(t *testing.T) {
+		f := setup(t, temporalAddr, none, asking(func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			first, ok, err := longhaul.LoadCheckpoint[string](req)
+			if err != nil {
+				return nil, err
+			}
+			r, err := askSure(ctx, req)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				return text(first + " " + textOf(r)), nil
+			}
+			if err := longhaul.SaveCheckpoint(ctx, req, 1, 2, "", textOf(r)); err != nil {
+				return nil, err
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}))
+		saved := make(chan struct{})
+		var once sync.Once
+		f.report.onBeat = func(h task.Heartbeat, err error) {
+			if err == nil && h.Checkpoint != nil {
+				once.Do(func() { close(saved) })
+			}
+		}
+		run := f.startAsking(t, elicitation, task.Policy{Retry: true})
+		first := f.await(t, run, asked).Inputs[0].Key
+		f.answer(t, run, responses(first, `{"action":"decline"}`))
+		<-saved
+		f.worker.Stop()
+		f.startWorker(t)
+		second := f.await(t, run, asked).Inputs[0].Key
+		f.answer(t, run, responses(second, `{"action":"cancel"}`))
+		if got := resultText(t, run); got != "decline cancel" {
+			t.Errorf("got %q", got)
+		}
+	})
+
+	t.Run("what is too large for Temporal fails alone", func(t *testing.T) {
+		f := setup(t, temporalAddr, none, asking(func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			_, err := req.Session.Elicit(ctx, &mcp.ElicitParams{
+				Message:         strings.Repeat("?", 3<<20),
+				RequestedSchema: map[string]any{"type": "object"},
+			})
+			return text(fmt.Sprint(err)), nil
+		}))
+		run := f.startAsking(t, elicitation, task.Policy{})
+		if got := resultText(t, run); !strings.Contains(got, "at most 131072 can be kept") {
 			t.Errorf("got %q", got)
 		}
 	})

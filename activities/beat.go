@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,11 +46,43 @@ type beat struct {
 func (b *beat) progress(p task.Progress, checkpoint json.RawMessage) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	p.Message = task.ClipMessage(p.Message) // or Temporal may not take it, and ends the round
 	b.heartbeat.Progress = &p
 	if checkpoint != nil && len(checkpoint) <= task.MaxCheckpoint {
-		b.heartbeat.Checkpoint = checkpoint
+		b.heartbeat.Checkpoint, b.heartbeat.CheckpointAnswered = checkpoint, b.heartbeat.Answered
 	}
 	b.changed()
+}
+
+// resume takes in where the call goes on: at a task of the upstream's that is
+// there, at a checkpoint, or at its beginning.
+func (b *beat) resume() task.Heartbeat {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.heartbeat.UpstreamTask == nil {
+		b.heartbeat.Answered = b.heartbeat.CheckpointAnswered
+	}
+	return b.heartbeat
+}
+
+// answered takes in that the tool comes to the answer to a request. It returns
+// when Temporal has that if the next attempt would go on after it.
+func (b *beat) answered(ctx context.Context, key string) {
+	b.mu.Lock()
+	b.heartbeat.Answered = append(slices.Clip(b.heartbeat.Answered), key)
+	resumable := b.heartbeat.UpstreamTask != nil
+	b.changed()
+	b.mu.Unlock()
+	if resumable {
+		_ = b.send(ctx) // the next one tries again, and sees to what this one is told
+	}
+}
+
+// wasAnswered reports whether the tool has come to the answer.
+func (b *beat) wasAnswered(key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Contains(b.heartbeat.Answered, key)
 }
 
 // upstreamTask takes in the handle of a task of the upstream's own. It returns

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/longhaul-mcp/longhaul/task"
 )
@@ -87,6 +89,13 @@ func TestHeartbeats(t *testing.T) {
 		came, _ := beating(t, 24*time.Second, nil, silent)
 		if want := seconds(2, 4, 6, 8, 10, 12, 14, 16, 18, 20); !slices.Equal(came, want) {
 			t.Errorf("at %v, want %v", came, want)
+		}
+	})
+	t.Run("have no message that Temporal would not take", func(t *testing.T) {
+		b := &beat{woken: make(chan struct{}, 1)}
+		b.progress(task.Progress{Message: strings.Repeat("é", 3<<20)}, nil)
+		if n := utf8.RuneCountInString(b.latest().Progress.Message); n != 1000 {
+			t.Errorf("a message of %d characters", n)
 		}
 	})
 	t.Run("bring progress within a second", func(t *testing.T) {

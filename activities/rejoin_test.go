@@ -21,12 +21,17 @@ type tasked struct {
 	calls, cancels atomic.Int32
 	polled         chan struct{} // one for each tasks/get, while there is room
 	done           atomic.Bool
+	// asks is the key under which the task asks, if it does, and answered has
+	// those of the answers.
+	asks     atomic.Pointer[string]
+	answered chan string
 }
 
 func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	var m struct {
 		ID     json.RawMessage
 		Method string
+		Params struct{ InputResponses map[string]json.RawMessage }
 	}
 	if req.Method != http.MethodPost || json.NewDecoder(req.Body).Decode(&m) != nil {
 		w.WriteHeader(http.StatusMethodNotAllowed)
@@ -47,9 +52,18 @@ func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		if s.done.Load() {
 			result = `"resultType":"complete","status":"completed","result":{"content":[{"type":"text","text":"theirs"}]},` + state
 		}
+		if key := s.asks.Load(); key != nil {
+			result = `"resultType":"complete","status":"input_required","inputRequests":{"` + *key +
+				`":{"method":"elicitation/create","params":{"message":"Go on?","requestedSchema":{"type":"object","properties":{}}}}},` + state
+		}
 		select {
 		case s.polled <- struct{}{}:
 		default:
+		}
+	case "tasks/update":
+		for key := range m.Params.InputResponses {
+			s.asks.Store(nil)
+			s.answered <- key
 		}
 	case "tasks/cancel":
 		s.cancels.Add(1)
@@ -63,7 +77,7 @@ func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func TestRejoin(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T, ttl time.Duration) (*tasked, *fixture, client.WorkflowRun) {
-		s := &tasked{polled: make(chan struct{}, 1)}
+		s := &tasked{polled: make(chan struct{}, 1), answered: make(chan string, 1)}
 		web := httptest.NewServer(s)
 		t.Cleanup(web.Close)
 		server, err := upstream.HTTP("remote", web.URL, nil)
@@ -73,7 +87,8 @@ func TestRejoin(t *testing.T) {
 		f := setup(t, temporalAddr, none, server)
 		run, err := f.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: uuid.NewString(), TaskQueue: f.queue},
 			task.WorkflowTask, task.StartInput{
-				Card: task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: ttl.Milliseconds()},
+				Card:         task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: ttl.Milliseconds()},
+				Capabilities: json.RawMessage(`{"elicitation":{}}`),
 			})
 		if err != nil {
 			t.Fatal(err)
@@ -107,6 +122,31 @@ func TestRejoin(t *testing.T) {
 		s.done.Store(true)
 		if got := resultText(t, run); got != "theirs" || s.calls.Load() != 1 {
 			t.Errorf("got %q after %d calls", got, s.calls.Load())
+		}
+	})
+
+	t.Run("and what it asks then is new, though in the same words", func(t *testing.T) {
+		s, f, run := begin(t, time.Hour)
+		seen := map[string]bool{}
+		for i, key := range []string{"first", "second"} {
+			s.asks.Store(&key)
+			asks := f.await(t, run, func(now task.State) bool { return asked(now) && !seen[now.Inputs[0].Key] }).Inputs[0].Key
+			seen[asks] = true
+			if len(s.answered) > 0 {
+				t.Fatalf("%q was answered and nobody asked", <-s.answered)
+			}
+			f.answer(t, run, responses(asks, `{"action":"decline"}`))
+			if got := <-s.answered; got != key {
+				t.Fatalf("%q was answered, want %q", got, key)
+			}
+			if i == 0 {
+				f.worker.Stop()
+				f.startWorker(t)
+			}
+		}
+		s.done.Store(true)
+		if got := resultText(t, run); got != "theirs" {
+			t.Errorf("got %q", got)
 		}
 	})
 

@@ -232,7 +232,7 @@ func (r *Rounds) call(ctx context.Context, info activity.Info, in task.RoundInpu
 	limit := newLimit(in.Policy.Timeout(), func() { stop(errTimeout) })
 	defer limit.stop()
 	questions := &asker{temporal: r.temporal, workflow: info.WorkflowExecution.ID, round: in.Round, beat: b, limit: limit}
-	last := b.latest()
+	last := b.resume()
 	c := upstream.Call{
 		Tool:         in.Tool,
 		Arguments:    in.Arguments,

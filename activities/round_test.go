@@ -40,14 +40,14 @@ func TestMain(m *testing.M) {
 // reports passes everything on to Temporal's client and tells of it.
 type reports struct {
 	activities.Reporter
-	onBeat     func(error)
+	onBeat     func(task.Heartbeat, error)
 	onComplete func(error)
 }
 
 func (r *reports) RecordActivityHeartbeat(ctx context.Context, token []byte, details ...any) error {
 	err := r.Reporter.RecordActivityHeartbeat(ctx, token, details...)
 	if r.onBeat != nil {
-		r.onBeat(err)
+		r.onBeat(details[0].(task.Heartbeat), err)
 	}
 	return err
 }
@@ -191,7 +191,8 @@ func TestTemporalAway(t *testing.T) {
 		addTool(s, "runs-through", tool(endAfter))
 	})
 	failedBeats, undelivered := make(chan struct{}, 1000), make(chan struct{}, 1000)
-	f.report.onBeat = tellFailures(failedBeats)
+	beatFailed := tellFailures(failedBeats)
+	f.report.onBeat = func(_ task.Heartbeat, err error) { beatFailed(err) }
 	f.report.onComplete = tellFailures(undelivered)
 
 	a := f.start(t, "ends-meanwhile", task.Policy{})
@@ -258,7 +259,7 @@ func TestRound(t *testing.T) {
 		})
 		first := make(chan struct{})
 		var once sync.Once
-		f.report.onBeat = func(error) {
+		f.report.onBeat = func(task.Heartbeat, error) {
 			select {
 			case beats <- struct{}{}:
 			default:

@@ -108,10 +108,7 @@ func (m *Machine) put(now time.Time, requests []InputRequest, declared json.RawM
 		}
 	}
 	if size := inputsSize(m.State.Inputs) + inputsSize(requests); size > MaxInputsBytes {
-		return &RPCError{
-			Code:    CodeInternalError,
-			Message: fmt.Sprintf("the tool's requests for input take %d bytes; at most %d can be kept", size, MaxInputsBytes),
-		}
+		return InputsTooLarge(size)
 	}
 	inputs := slices.Clone(m.State.Inputs)
 	if m.Asked == nil {
@@ -124,6 +121,15 @@ func (m *Machine) put(now time.Time, requests []InputRequest, declared json.RawM
 	}
 	m.setInputs(now, inputs)
 	return nil
+}
+
+// InputsTooLarge is what a tool is told whose requests take so many bytes, more
+// than [MaxInputsBytes].
+func InputsTooLarge(size int) *RPCError {
+	return &RPCError{
+		Code:    CodeInternalError,
+		Message: fmt.Sprintf("the tool's requests for input take %d bytes; at most %d can be kept", size, MaxInputsBytes),
+	}
 }
 
 // issue makes the key under which a request is put to the client: the tool's

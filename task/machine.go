@@ -168,6 +168,13 @@ func (m *Machine) Suspend(now time.Time) {
 	}
 }
 
+// Forget drops the answers that a workflow function had: the run in which it goes
+// on does not ask for them again, and together they may be more than it can be
+// started with.
+func (m *Machine) Forget() {
+	m.Asked, m.Answers, m.Refused = nil, nil, nil
+}
+
 // Report takes in the progress of a workflow function.
 func (m *Machine) Report(now time.Time, p Progress) {
 	if m.Outcome != nil {
@@ -208,6 +215,9 @@ func (m *Machine) touch(now time.Time) {
 		m.State.UpdatedAt = now
 	}
 }
+
+// ClipMessage shortens a message to what a task shows of it: 1000 characters.
+func ClipMessage(s string) string { return clip(s, maxMessage) }
 
 func clip(s string, runes int) string {
 	r := []rune(s)

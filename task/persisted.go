@@ -126,6 +126,11 @@ type Heartbeat struct {
 	Progress *Progress `json:"progress,omitempty"`
 	// Checkpoint is the last value the tool saved under [MetaCheckpoint].
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+	// Answered are the keys of the requests to whose answers the tool has come,
+	// and CheckpointAnswered those it had come to when it saved the checkpoint:
+	// an attempt that goes on from there does not make them again.
+	Answered           []string `json:"answered,omitempty"`
+	CheckpointAnswered []string `json:"checkpointAnswered,omitempty"`
 	// UpstreamTask is the handle of the task of its own that the upstream has
 	// made of the round's call: the next attempt rejoins that instead of calling
 	// the tool again.

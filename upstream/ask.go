@@ -115,7 +115,7 @@ func (s *session) answer(ctx context.Context, method string, a asked) (mcp.Resul
 	if method == task.MethodRoots {
 		s.tap.tell(e)
 	}
-	answer, err := e.ask(askCtx, method, ownParams(a.params))
+	answer, err := e.ask(askCtx, task.InputRequest{Method: method, Params: ownParams(a.params)})
 	var rpc *task.RPCError
 	switch {
 	case err == nil:

@@ -226,13 +226,13 @@ func TestAskVerbatim(t *testing.T) {
 				all   sync.WaitGroup
 			)
 			all.Add(3)
-			c.Ask = func(_ context.Context, method string, params json.RawMessage) (json.RawMessage, error) {
+			c.Ask = func(_ context.Context, in task.InputRequest) (json.RawMessage, error) {
 				mu.Lock()
-				asked[method] = string(params)
+				asked[in.Method] = string(in.Params)
 				mu.Unlock()
 				all.Done()
 				all.Wait() // they are asked concurrently
-				if method == task.MethodRoots {
+				if in.Method == task.MethodRoots {
 					return nil, &task.RPCError{Code: -1, Message: "no roots today", Data: json.RawMessage(`{"n":1.0}`)}
 				}
 				return json.RawMessage(`{"action":"<&>","n":12345678901234567890}`), nil
@@ -277,7 +277,7 @@ func TestAskUndeclared(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			call1 := relayCall(fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":%s}`, c.method, c.params))
 			call1.Capabilities = json.RawMessage(c.capabilities)
-			call1.Ask = func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+			call1.Ask = func(context.Context, task.InputRequest) (json.RawMessage, error) {
 				t.Error("asked")
 				return nil, nil
 			}
@@ -290,7 +290,7 @@ func TestAskUndeclared(t *testing.T) {
 
 func TestAskEnds(t *testing.T) {
 	const elicit = `{"jsonrpc":"2.0","id":"a","method":"elicitation/create","params":{"message":"?"}}`
-	waits := func(ctx context.Context, _ string, _ json.RawMessage) (json.RawMessage, error) {
+	waits := func(ctx context.Context, _ task.InputRequest) (json.RawMessage, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
@@ -308,7 +308,7 @@ func TestAskEnds(t *testing.T) {
 		defer cancel()
 		over := false
 		c := relayCall(elicit)
-		c.Ask = func(ctx context.Context, _ string, _ json.RawMessage) (json.RawMessage, error) {
+		c.Ask = func(ctx context.Context, _ task.InputRequest) (json.RawMessage, error) {
 			cancel()
 			<-ctx.Done()
 			over = true
@@ -322,7 +322,7 @@ func TestAskEnds(t *testing.T) {
 		s := oneServer(t, command(t, "relay", "relay", nil))
 		c := relayCall(elicit)
 		broken := errors.New("out of paper")
-		c.Ask = func(context.Context, string, json.RawMessage) (json.RawMessage, error) { return nil, broken }
+		c.Ask = func(context.Context, task.InputRequest) (json.RawMessage, error) { return nil, broken }
 		if _, err := s.Call(t.Context(), c); !errors.Is(err, broken) {
 			t.Errorf("error %v", err)
 		}
@@ -345,7 +345,7 @@ func TestRoots(t *testing.T) {
 			s := oneServer(t, command(t, "relay", "relay", env))
 			asked := 0
 			c := relayCall()
-			c.Ask = func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+			c.Ask = func(context.Context, task.InputRequest) (json.RawMessage, error) {
 				asked++
 				return json.RawMessage(fmt.Sprintf(`{"roots":[{"uri":"file:///%d"}]}`, asked)), nil
 			}
@@ -353,7 +353,7 @@ func TestRoots(t *testing.T) {
 				t.Error("a tool that does not need roots made the caller be asked")
 			}
 			c = relayCall(roots)
-			c.Ask = func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+			c.Ask = func(context.Context, task.InputRequest) (json.RawMessage, error) {
 				asked++
 				return json.RawMessage(`{"roots":[{"uri":"file:///home"}]}`), nil
 			}
@@ -368,7 +368,7 @@ func TestRoots(t *testing.T) {
 		s := oneServer(t, server)
 		c := upstream.Call{Tool: "seen", Capabilities: json.RawMessage(everything)}
 		before := seen(t, s, c)
-		told := upstream.Call{Tool: "roots", Capabilities: c.Capabilities, Ask: func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+		told := upstream.Call{Tool: "roots", Capabilities: c.Capabilities, Ask: func(context.Context, task.InputRequest) (json.RawMessage, error) {
 			return json.RawMessage(`{"roots":[]}`), nil
 		}}
 		call(t, s, told)
@@ -387,11 +387,11 @@ func TestAskSDK(t *testing.T) {
 			asked []string
 		)
 		c := upstream.Call{Capabilities: json.RawMessage(everything)}
-		c.Ask = func(_ context.Context, method string, _ json.RawMessage) (json.RawMessage, error) {
+		c.Ask = func(_ context.Context, in task.InputRequest) (json.RawMessage, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			asked = append(asked, method)
-			switch method {
+			asked = append(asked, in.Method)
+			switch in.Method {
 			case task.MethodElicit:
 				return json.RawMessage(`{"action":"accept","content":{"n":1}}`), nil
 			case task.MethodSample:

@@ -137,18 +137,18 @@ type person struct {
 	asked []string
 }
 
-func (p *person) answer(_ context.Context, method string, params json.RawMessage) (json.RawMessage, error) {
+func (p *person) answer(_ context.Context, in task.InputRequest) (json.RawMessage, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked = append(p.asked, method)
+	p.asked = append(p.asked, in.Method)
 	switch {
-	case method == task.MethodSample:
+	case in.Method == task.MethodSample:
 		return json.RawMessage(`{"role":"assistant","model":"m","content":{"type":"text","text":"it is four"}}`), nil
-	case method == task.MethodRoots:
+	case in.Method == task.MethodRoots:
 		return json.RawMessage(`{"roots":[{"uri":"file:///home/somebody","name":"home"}]}`), nil
-	case strings.Contains(string(params), `"mode":"url"`):
+	case strings.Contains(string(in.Params), `"mode":"url"`):
 		return json.RawMessage(`{"action":"accept"}`), nil
-	case strings.Contains(string(params), `"interpretation"`):
+	case strings.Contains(string(in.Params), `"interpretation"`):
 		return json.RawMessage(`{"action":"accept","content":{"interpretation":"snake"}}`), nil
 	default:
 		return json.RawMessage(`{"action":"accept","content":{"name":"Somebody","color":"red"}}`), nil

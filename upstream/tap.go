@@ -71,7 +71,7 @@ type exchange struct {
 	// ask, if not nil, answers requests of the server; see [Call.Ask]. Its
 	// context is derived from ctx. completed takes in that an elicitation is
 	// complete.
-	ask       func(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error)
+	ask       func(ctx context.Context, in task.InputRequest) (json.RawMessage, error)
 	ctx       context.Context
 	completed func(elicitationID string)
 	// asking counts the calls of ask; over is closed when there will be no more.

@@ -410,7 +410,7 @@ func (s *session) putInputs(ctx context.Context, a *attendance, inputs map[strin
 		}
 		a.asking.Go(func() {
 			answer := inputAnswer{key: key, method: in.Method}
-			answer.response, answer.err = c.Ask(a.ctx, in.Method, ownParams(in.Params))
+			answer.response, answer.err = c.Ask(a.ctx, task.InputRequest{Key: key, Method: in.Method, Params: ownParams(in.Params)})
 			if a.ctx.Err() != nil {
 				return
 			}

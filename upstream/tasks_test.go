@@ -341,13 +341,13 @@ func TestUpstreamTaskInput(t *testing.T) {
 		server, s, c := setup(t, `"a":`+elicit+`,"b":`+sample+`,"c":{"method":"roots/list"}`)
 		var all sync.WaitGroup
 		all.Add(3)
-		c.Ask = func(_ context.Context, method string, params json.RawMessage) (json.RawMessage, error) {
+		c.Ask = func(_ context.Context, in task.InputRequest) (json.RawMessage, error) {
 			all.Done()
 			all.Wait()
-			if method == task.MethodElicit && string(params) != `{"message":"?","new":1.0}` {
-				t.Errorf("asked %s", params)
+			if in.Method == task.MethodElicit && (string(in.Params) != `{"message":"?","new":1.0}` || in.Key != "a") {
+				t.Errorf("asked %s under %q", in.Params, in.Key)
 			}
-			return json.RawMessage(`{"method":"` + method + `"}`), nil
+			return json.RawMessage(`{"method":"` + in.Method + `"}`), nil
 		}
 		polls := 0
 		server.on = func(method string) {
@@ -374,7 +374,7 @@ func TestUpstreamTaskInput(t *testing.T) {
 	})
 	t.Run("that was refused is cancelled", func(t *testing.T) {
 		server, s, c := setup(t, `"a":`+elicit)
-		c.Ask = func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+		c.Ask = func(context.Context, task.InputRequest) (json.RawMessage, error) {
 			return nil, &task.RPCError{Code: -1, Message: "not now"}
 		}
 		server.on = func(method string) {
@@ -399,7 +399,7 @@ func TestUpstreamTaskInput(t *testing.T) {
 		t.Run(name+" ends the task", func(t *testing.T) {
 			server, s, c := setup(t, `"a":`+f.requests)
 			c.Capabilities = json.RawMessage(f.capabilities)
-			c.Ask = func(context.Context, string, json.RawMessage) (json.RawMessage, error) { return nil, f.err }
+			c.Ask = func(context.Context, task.InputRequest) (json.RawMessage, error) { return nil, f.err }
 			r, err := s.Call(t.Context(), c)
 			if f.code == 0 {
 				if !errors.Is(err, refusal) {

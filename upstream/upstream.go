@@ -242,7 +242,10 @@ type Call struct {
 	//
 	// If nil, elicitation and sampling end the call with an error, and roots are
 	// refused.
-	Ask func(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error)
+	//
+	// The request's key is the server's own where it gives one: to what its task
+	// asks on 2026-07-28.
+	Ask func(ctx context.Context, in task.InputRequest) (json.RawMessage, error)
 	// OnElicitationComplete, if not nil, is called when the server reports,
 	// while the tool runs, that what a person did at a URL is complete
 	// (2025-11-25, elicitation, "Completion Notifications for URL Mode

@@ -8,6 +8,10 @@ import (
 	"github.com/longhaul-mcp/longhaul/task"
 )
 
+// versionWithdrawal is the change by which the memo shows at once that a function
+// no longer waits for an answer.
+const versionWithdrawal = "withdrawal-shown"
+
 // handleAsks takes the requests that a running round puts to the task's owner.
 // A handler waits for as long as a person takes; all it holds is its place in
 // this workflow. When a worker is lost, the round that is run in its place asks
@@ -47,7 +51,13 @@ func (t *run) awaitAnswer(ctx workflow.Context, request task.InputRequest) (task
 	err := workflow.Await(ctx, func() bool { return !t.asks(round) || !t.machine.Asking(request.Key) })
 	switch answer, ok := t.machine.Answered(request.Key); {
 	case err != nil:
-		t.machine.Withdraw(t.now(), request.Key)
+		if t.machine.Asking(request.Key) {
+			t.machine.Withdraw(t.now(), request.Key)
+			// Once this was not shown before the function's next step.
+			if workflow.GetVersion(ctx, versionWithdrawal, workflow.DefaultVersion, 1) >= 1 {
+				t.project()
+			}
+		}
 		return task.AskAnswer{}, err
 	case ok:
 		return task.AskAnswer{Response: answer}, nil

@@ -17,9 +17,6 @@ import (
 // once its task was cancelled or has expired, unless the tool says otherwise.
 const FunctionCleanupTimeout = time.Minute
 
-// maxReport bounds the message of a progress report, in characters.
-const maxReport = 1000
-
 // maxResultBytes bounds what a function may return: what is larger cannot be
 // stored.
 const maxResultBytes = 1 << 20
@@ -80,9 +77,7 @@ func Report(ctx workflow.Context, p task.Progress) error {
 		return err
 	}
 	// Both would keep the state from being written.
-	if message := []rune(p.Message); len(message) > maxReport {
-		p.Message = string(message[:maxReport-1]) + "…"
-	}
+	p.Message = task.ClipMessage(p.Message)
 	if _, err := json.Marshal(p); err != nil {
 		return fmt.Errorf("report progress: %w", err)
 	}

@@ -207,6 +207,27 @@ func TestFunction(t *testing.T) {
 		}
 	})
 
+	t.Run("a request it no longer waits for is no longer shown", func(t *testing.T) {
+		var shown task.State
+		var x *fixture
+		x = setupFunction(t, func(ctx workflow.Context, _ json.RawMessage) (task.RoundResult, error) {
+			asking, stop := workflow.WithCancel(ctx)
+			workflow.Go(ctx, func(ctx workflow.Context) {
+				_ = workflow.Sleep(ctx, time.Minute)
+				stop()
+			})
+			if _, err := workflows.Ask(asking, task.MethodElicit, json.RawMessage(`{}`)); err == nil {
+				t.Error("there was an answer")
+			}
+			_ = workflow.Sleep(ctx, time.Minute) // whoever reads now reads the memo
+			shown = x.memo[len(x.memo)-1]
+			return result(nil)
+		})
+		if x.run(t); shown.Status != task.StatusWorking || len(shown.Inputs) > 0 {
+			t.Errorf("the memo says %+v", shown)
+		}
+	})
+
 	t.Run("goes on in a new run with other arguments", func(t *testing.T) {
 		f := func(ctx workflow.Context, arguments json.RawMessage) (task.RoundResult, error) {
 			answer, err := askSure(ctx, nil)
@@ -225,6 +246,10 @@ func TestFunction(t *testing.T) {
 		y := setupFunction(t, f)
 		if err := converter.GetDefaultDataConverter().FromPayloads(next.Input, &y.in); err != nil {
 			t.Fatal(err)
+		}
+		// Of many large ones the sum could be more than Temporal takes.
+		if len(y.in.Resume.Answers) > 0 {
+			t.Errorf("starts with the answers that the last one had: %s", y.in.Resume.Answers)
 		}
 		y.RegisterDelayedCallback(func() { answer(y, "ask-2", `{"action":"accept"}`) }, time.Minute)
 		if o := y.run(t); string(o.Result) != `{"action":"accept"}` {

@@ -1,8 +1,9 @@
 // Package workflows holds the workflow that a task is, and the sweep that
-// deletes expired ones (sweep.go). A task's workflow feeds what happens into the state machine of package task, runs the rounds it
-// asks for, and projects its state into the memo.
+// deletes expired ones (sweep.go). A task's workflow feeds what happens into the
+// state machine of package task, runs the rounds it asks for, and projects its
+// state into the memo.
 //
-// A round is an activity that calls the tool (round.go) or, for a tool that is
+// A round is an activity that calls the tool (package activities) or, for a tool that is
 // written as a workflow, a function that runs right here (function.go). Either
 // may put requests to the task's owner while it runs (ask.go).
 //
@@ -303,6 +304,7 @@ func (t *run) continueAsNew() error {
 	next := t.in
 	if t.next != nil {
 		next.Arguments = t.next
+		t.machine.Forget()
 	}
 	next.Decided = nil
 	next.Resume = t.machine
