@@ -104,9 +104,6 @@ func TestCheckpointThatIsTooLarge(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "262145 bytes") {
 			t.Errorf("one byte more: %v", err)
 		}
-		if err := longhaul.SaveCheckpoint(ctx, req, 3, 0, "", func() {}); err == nil {
-			t.Error("a function was saved")
-		}
 		return nil
 	})
 	if len(sent) != 1 || sent[0].Progress != 1 {
@@ -171,7 +168,7 @@ func TestReportingFails(t *testing.T) {
 	t.Run("with a state that is not JSON", func(t *testing.T) {
 		sent := callTool(t, withToken(nil), func(ctx context.Context, req *mcp.CallToolRequest) error {
 			err := longhaul.SaveCheckpoint(ctx, req, 1, 0, "", math.Inf(1))
-			if err == nil || !strings.Contains(err.Error(), "report progress") {
+			if err == nil || !strings.Contains(err.Error(), "save checkpoint") {
 				t.Errorf("error = %v", err)
 			}
 			return nil
