@@ -273,7 +273,7 @@ func Dev(ctx context.Context, o Options, e EngineOptions) (*Process, error) {
 		if err != nil {
 			return err
 		}
-		endpoint, err := p.openEndpoint(o)
+		endpoint, err := p.prepareEndpoint(o)
 		if err != nil {
 			return err
 		}
@@ -309,7 +309,7 @@ func API(ctx context.Context, o Options, t client.Options) (*Process, error) {
 		if _, err := o.withLifetimes(); err != nil {
 			return err
 		}
-		endpoint, err := p.openEndpoint(o)
+		endpoint, err := p.prepareEndpoint(o)
 		if err != nil {
 			return err
 		}

@@ -263,16 +263,15 @@ func (p *Process) startDevWorker(ctx context.Context, o Options, c client.Client
 	return p.startWorker(ctx, o, c, set, identity)
 }
 
-// endpoint is what the MCP endpoint needs from outside: an address, secrets.
+// endpoint is what the MCP endpoint needs from outside, besides its address.
 type endpoint struct {
-	listener net.Listener
-	key      []byte
-	auth     api.Verifier
+	key  []byte
+	auth api.Verifier
 }
 
-// openEndpoint checks and opens it all, first thing: what is wrong here shall
-// not cost the user the start of an engine.
-func (p *Process) openEndpoint(o Options) (*endpoint, error) {
+// prepareEndpoint checks it all, first thing: what is wrong here shall not cost
+// the user the start of an engine.
+func (p *Process) prepareEndpoint(o Options) (*endpoint, error) {
 	e := &endpoint{}
 	keyFile := o.KeyFile
 	if keyFile == "" {
@@ -291,8 +290,14 @@ func (p *Process) openEndpoint(o Options) (*endpoint, error) {
 		}
 		e.auth = tokens
 	}
-	var err error
-	if e.listener, err = p.listen(o.Listen); err != nil {
+	// It is listened on for good when there is something to serve. Until then, which
+	// may be as long as Temporal is away, whoever connects is better refused than
+	// left waiting: a proxy tries another process then.
+	l, err := p.listen(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Close(); err != nil {
 		return nil, err
 	}
 	if e.key, err = loadKey(keyFile, api.KeySize); err != nil {
@@ -343,8 +348,12 @@ func (p *Process) startAPI(o Options, c client.Client, set *upstream.Set, e *end
 	if err != nil {
 		return err
 	}
-	p.serve(e.listener, front.Handler(), front.Shutdown)
-	base := "http://" + e.listener.Addr().String()
+	l, err := p.listen(o.Listen)
+	if err != nil {
+		return err
+	}
+	p.serve(l, front.Handler(), front.Shutdown)
+	base := "http://" + l.Addr().String()
 	p.MCPURL, p.HealthURL = base+"/mcp", base
 	return nil
 }
