@@ -212,9 +212,10 @@ func (a *API) newEcho() *echo.Echo {
 				return err
 			},
 		}),
+		boundBody,
 	)
 	e.Use(func(echo.HandlerFunc) echo.HandlerFunc { return handle })
-	e.Any("/mcp", a.serve)
+	e.Any("/mcp", compose(a.serve, a.cors()))
 	e.GET("/healthz", a.healthz)
 	e.GET("/readyz", a.readyz)
 	return e

@@ -170,6 +170,10 @@ func TestBadInput(t *testing.T) {
 		{"Mcp-Param header that disagrees", modernHeader("tools/call", "regional", "Mcp-Param-Region", "us"), rpc("tools/call", `{"name":"regional","arguments":{"region":"eu"},`+meta+`}`), 400, -32020, id},
 		{"Mcp-Param header without a value", modernHeader("tools/call", "regional", "Mcp-Param-Region", "us"), rpc("tools/call", `{"name":"regional","arguments":{},`+meta+`}`), 400, -32020, id},
 		{"nested Mcp-Param header that disagrees", modernHeader("tools/call", "regional", "Mcp-Param-Zone", "41"), rpc("tools/call", `{"name":"regional","arguments":{"zone":{"n":42}},`+meta+`}`), 400, -32020, id},
+		// "Server Behavior for Custom Headers": a value in the body has its header, and no
+		// reader may find one that another does not.
+		{"no Mcp-Param header for arguments with a duplicate key", modernHeader("tools/call", "regional"), rpc("tools/call", `{"name":"regional","arguments":{"x":1,"x":2,"region":"eu"},`+meta+`}`), 400, -32020, id},
+		{"no Mcp-Param header for nested arguments with a duplicate key", modernHeader("tools/call", "regional"), rpc("tools/call", `{"name":"regional","arguments":{"zone":{"n":1,"n":2}},`+meta+`}`), 400, -32020, id},
 
 		// basic/versioning; 2025-11-25, basic/transports, "Protocol Version Header".
 		{"unknown protocol version", modernHeader("tools/list", "", "Mcp-Protocol-Version", "2099-01-01"), rpc("tools/list", `{`+metaVersion("2099-01-01")+`}`), 400, -32022, id},

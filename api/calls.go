@@ -121,10 +121,18 @@ func (a *API) create(ctx context.Context, x *exchange, c *toolCall, ttl time.Dur
 		r.Decided = task.ResultOutcome(isErrorResult(c.invalid), true)
 	}
 	t, err := a.tasks.Create(context.WithoutCancel(ctx), r)
-	if c.idempotencyKey == "" && errors.Is(err, task.ErrUnavailable) {
-		return nil, fmt.Errorf("%w: %w", errMaybeStarted, err)
+	if err != nil {
+		return nil, c.maybeStarted(err)
 	}
-	return t, err
+	return t, nil
+}
+
+// maybeStarted is err for who waits for the reply to the call.
+func (c *toolCall) maybeStarted(err error) error {
+	if c.idempotencyKey == "" && errors.Is(err, task.ErrUnavailable) {
+		return fmt.Errorf("%w: %w", errMaybeStarted, err)
+	}
+	return err
 }
 
 // callModern answers tools/call on 2026.
@@ -167,7 +175,7 @@ func (a *API) taskModern(ctx context.Context, x *exchange, c *toolCall) (any, er
 		return nil, errNoReply
 	}
 	if c.tool.Input == task.InputBeforeTask {
-		return a.beforeTask(ctx, x, c, newCallState(t, false, x, c), nil)
+		return a.firstRound(ctx, x, c, newCallState(t, false, x, c), a.beforeTask)
 	}
 	if c.tool.Support == task.SupportRequired {
 		return x.wire.created(t), nil

@@ -4,7 +4,8 @@
 // A request takes this way through the package:
 //
 //	api.go       Echo, the routes, shutdown
-//	front.go     Host, Origin, bearer token, body; which wire; session or headers
+//	front.go     Host, Origin, bearer token; which wire; session or headers
+//	body.go      the wait for the body
 //	session.go   sessions of 2025; capabilities.go what their clients declare
 //	message.go   the JSON-RPC envelope, read strictly
 //	headers.go   the request metadata 2026 mirrors into HTTP headers

@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/longhaul-mcp/longhaul/task"
 )
@@ -88,7 +89,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may be gone
+	// The client may be gone, or not read. What is left of the deadline is for what
+	// the HTTP server still holds, and it lifts it when the response is out.
+	_ = writeParts(w, http.NewResponseController(w), body)
 }
 
 // writeError answers an HTTP request that gets no further.
@@ -163,15 +166,37 @@ func (a *API) checkAddress(r *http.Request) error {
 		return refuse(http.StatusForbidden, codeInvalidRequest, "Forbidden: unknown Host")
 	}
 	for _, origin := range r.Header.Values("Origin") {
-		u, err := url.Parse(origin)
-		if err == nil && u.Host != "" && isLoopback(u.Hostname()) {
-			continue
-		}
-		if !slices.Contains(a.opts.AllowedOrigins, origin) {
+		if !a.allowsOrigin(origin) {
 			return refuse(http.StatusForbidden, codeInvalidRequest, "Forbidden: unknown Origin")
 		}
 	}
 	return nil
+}
+
+func (a *API) allowsOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	if err == nil && u.Host != "" && isLoopback(u.Hostname()) {
+		return true
+	}
+	return slices.Contains(a.opts.AllowedOrigins, origin)
+}
+
+// cors lets pages of the origins that may call do so: without the browser's being
+// told, none of them could send a request or read the reply. It comes before
+// authentication, for a preflight carries no token. Who may not call, and who is
+// no page, is left to serve.
+func (a *API) cors() echo.MiddlewareFunc {
+	return middleware.CORSWithConfig(middleware.CORSConfig{
+		Skipper: func(c echo.Context) bool {
+			r := c.Request()
+			return r.Header.Get(echo.HeaderOrigin) == "" || a.checkAddress(r) != nil
+		},
+		AllowOriginFunc: func(origin string) (bool, error) { return a.allowsOrigin(origin), nil },
+		AllowMethods:    []string{http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodOptions},
+		// AllowHeaders is empty, which allows what is asked for: each tool may have
+		// Mcp-Param-* headers of its own.
+		ExposeHeaders: []string{headerSession, echo.HeaderWWWAuthenticate, echo.HeaderRetryAfter, echo.HeaderAllow, echo.HeaderXRequestID},
+	})
 }
 
 func hostname(hostport string) string {
@@ -193,7 +218,7 @@ func isLoopback(host string) bool {
 // servePost answers a POST: one message, or a batch where the session's
 // revision has them.
 func (a *API) servePost(w http.ResponseWriter, r *http.Request, owner task.Owner) {
-	body, err := a.readBody(r)
+	body, err := a.readBody(w, r)
 	if err != nil {
 		a.writeError(w, nil, err)
 		return
@@ -225,20 +250,21 @@ func (a *API) servePost(w http.ResponseWriter, r *http.Request, owner task.Owner
 }
 
 // readBody reads a body that is JSON and not too large.
-func (a *API) readBody(r *http.Request) ([]byte, error) {
+func (a *API) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return nil, refuse(http.StatusUnsupportedMediaType, codeInvalidRequest, "Content-Type must be application/json")
 	}
 	if !accepts(r.Header, "application/json") || !accepts(r.Header, "text/event-stream") {
 		return nil, refuse(http.StatusNotAcceptable, codeInvalidRequest, "Accept must list application/json and text/event-stream")
 	}
-	body, err := readAll(r, a.opts.MaxBody+1)
+	coming := pacedBody{r.Body, http.NewResponseController(w)}
+	body, err := readAll(coming, r.ContentLength, a.opts.MaxBody+1)
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, codeParse, "Parse error: the body broke off")
+		return nil, brokenOff(err)
 	}
 	if int64(len(body)) > a.opts.MaxBody {
 		// Let the client finish, within reason: it reads no answer before.
-		_, _ = io.Copy(io.Discard, io.LimitReader(r.Body, 4*a.opts.MaxBody))
+		_, _ = io.Copy(io.Discard, io.LimitReader(coming, 4*a.opts.MaxBody))
 		return nil, refuse(http.StatusRequestEntityTooLarge, codeInvalidRequest, "Request body exceeds %d bytes", a.opts.MaxBody)
 	}
 	body = bytes.TrimSpace(body)
@@ -253,13 +279,14 @@ func (a *API) readBody(r *http.Request) ([]byte, error) {
 // has come, a response's buffer is used again.
 const usualBody = 64 << 10
 
-// readAll reads a body, of which it keeps at most limit bytes.
-func readAll(r *http.Request, limit int64) ([]byte, error) {
-	if r.ContentLength < 0 || r.ContentLength > min(limit, usualBody) {
-		return io.ReadAll(io.LimitReader(r.Body, limit))
+// readAll reads a body of the given length, or a negative one if that is not known,
+// and keeps at most limit bytes.
+func readAll(r io.Reader, length, limit int64) ([]byte, error) {
+	if length < 0 || length > min(limit, usualBody) {
+		return io.ReadAll(io.LimitReader(r, limit))
 	}
-	body := make([]byte, r.ContentLength)
-	n, err := io.ReadFull(r.Body, body)
+	body := make([]byte, length)
+	n, err := io.ReadFull(r, body)
 	return body[:n], err
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"math/big"
 	"net/http"
 	"slices"
@@ -213,7 +214,10 @@ func paramHeaders(schema json.RawMessage) []paramHeader {
 // value that is there and not null, and for nothing else.
 func checkParamHeaders(h http.Header, annotations []paramHeader, arguments json.RawMessage) error {
 	for _, a := range annotations {
-		value, found := lookup(arguments, a.path)
+		value, found, err := lookup(arguments, a.path)
+		if err != nil {
+			return headerMismatch("%s header cannot be compared with the body: %v", a.header, err)
+		}
 		inHeader, present, err := single(h, a.header)
 		switch {
 		case err != nil:
@@ -235,18 +239,19 @@ func checkParamHeaders(h http.Header, annotations []paramHeader, arguments json.
 	return nil
 }
 
-// lookup follows path through nested objects to a value that is not null.
-func lookup(raw json.RawMessage, path []string) (json.RawMessage, bool) {
+// lookup follows path through nested objects to a value that is not null. Where
+// an object on the way has a key twice, readers may disagree on what the value is.
+func lookup(raw json.RawMessage, path []string) (value json.RawMessage, found bool, err error) {
 	for _, key := range path {
 		o, err := readObject(raw, false)
-		if err != nil {
-			return nil, false
+		if duplicate, ok := errors.AsType[*duplicateKeyError](err); ok {
+			return nil, false, duplicate
 		}
 		if raw = o.get(key); raw == nil {
-			return nil, false
+			return nil, false, nil
 		}
 	}
-	return raw, string(raw) != "null"
+	return raw, string(raw) != "null", nil
 }
 
 // sameValue compares numbers as numbers, and everything else as text.

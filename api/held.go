@@ -22,7 +22,7 @@ func (a *API) holdLegacy(ctx context.Context, x *exchange, c *toolCall) (any, er
 	ref := task.Ref{ID: t.ID, Owner: x.owner, Held: true}
 	t, err = a.attend(ctx, x, ref, c.progressToken)
 	if err != nil {
-		return nil, err
+		return nil, c.maybeStarted(err)
 	}
 	return outcomeReply(x.wire, t.Outcome)
 }

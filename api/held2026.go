@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -53,7 +54,14 @@ type inputRequired struct {
 	Meta          map[string]json.RawMessage `json:"_meta"`
 }
 
-func (a *API) askAgain(s callState, inputs []task.InputRequest) (any, error) {
+// askAgain asks the client for inputs, if any, and to call again. It may have
+// declared less with this request than with the one that started the call, and
+// "Servers MUST NOT" ask for what was not declared (patterns/mrtr, "Server
+// Requirements").
+func (a *API) askAgain(x *exchange, s callState, inputs []task.InputRequest) (any, error) {
+	if missing := task.Undeclared(x.capabilities, inputs); missing != nil {
+		return nil, missing
+	}
 	s.Round++
 	sealed, err := a.states.seal(s)
 	if err != nil {
@@ -73,7 +81,22 @@ func (a *API) holdModern(ctx context.Context, x *exchange, c *toolCall) (any, er
 	if err != nil {
 		return nil, err
 	}
-	return a.waitHeld(ctx, x, c, newCallState(t, true, x, c), nil)
+	return a.firstRound(ctx, x, c, newCallState(t, true, x, c), a.waitHeld)
+}
+
+// round answers one request of a call that goes by rounds.
+type round func(ctx context.Context, x *exchange, c *toolCall, s callState, answered map[string]json.RawMessage) (any, error)
+
+// firstRound is the round of the request that started the call. If nothing can be
+// heard of the call now, the reply is where to go on: told to try again, a client
+// without an idempotency key would run the tool twice.
+func (a *API) firstRound(ctx context.Context, x *exchange, c *toolCall, s callState, do round) (any, error) {
+	reply, err := do(ctx, x, c, s, nil)
+	if c.idempotencyKey == "" && errors.Is(err, task.ErrUnavailable) {
+		a.logUntold(err, "tool", c.tool.Name, "owner", string(x.owner))
+		return a.askAgain(x, s, nil)
+	}
+	return reply, err
 }
 
 // resume goes on with the call that requestState names.
@@ -116,7 +139,7 @@ func (a *API) waitHeld(ctx context.Context, x *exchange, c *toolCall, s callStat
 	case t != nil && t.Status.Terminal():
 		return outcomeReply(x.wire, t.Outcome)
 	default:
-		return a.askAgain(s, asks)
+		return a.askAgain(x, s, asks)
 	}
 }
 
@@ -136,7 +159,7 @@ func (a *API) beforeTask(ctx context.Context, x *exchange, c *toolCall, s callSt
 	case err != nil:
 		return nil, err
 	case len(asks) > 0:
-		return a.askAgain(s, asks)
+		return a.askAgain(x, s, asks)
 	default:
 		return x.wire.created(t), nil
 	}

@@ -220,6 +220,26 @@ func TestModernInput(t *testing.T) {
 		r.fails(-32021)
 		want(t, "status", r.status, http.StatusBadRequest)
 	})
+	// patterns/mrtr, "Server Requirements"; basic, "Per-request protocol fields":
+	// what an earlier request declared does not count.
+	t.Run("nor is one that only the request before declared", func(t *testing.T) {
+		for name, c := range map[string]struct{ before, now *caller }{
+			"ask":       {without, s.modern(t, object{})},
+			"ask_first": {with, s.modern(t, object{"extensions": object{"io.modelcontextprotocol/tasks": object{}}})},
+		} {
+			params := object{"name": name, "arguments": object{}, "requestState": c.before.in(t).tool(name, nil).result()["requestState"]}
+			r := c.now.in(t).call("tools/call", params)
+			f := r.fails(-32021)
+			want(t, "status", r.status, http.StatusBadRequest)
+			if _, ok := f.Error.Data["requiredCapabilities"].(object)["elicitation"]; !ok {
+				t.Errorf("data is %v", f.Error.Data)
+			}
+			// The call is still there for who declares it.
+			if res := c.before.in(t).call("tools/call", params).result(); res["inputRequests"] == nil {
+				t.Errorf("got %v", res)
+			}
+		}
+	})
 }
 
 func TestModernHeldCall(t *testing.T) {

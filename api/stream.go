@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -9,8 +10,12 @@ import (
 // between server and client takes it for dead.
 const keepAlive = 15 * time.Second
 
-// writeTimeout bounds one write to a client that does not read.
-const writeTimeout = 30 * time.Second
+// writeTimeout bounds one write to a client that does not read, of writePart bytes
+// at most: who reads slowly is not cut off for what is long.
+const (
+	writeTimeout = 30 * time.Second
+	writePart    = 64 << 10
+)
 
 // stream is a response of server-sent events, each one JSON-RPC message. It is
 // used by one goroutine.
@@ -62,8 +67,19 @@ func (s *stream) idle() error {
 
 func (s *stream) write(b []byte) error {
 	defer s.limit()()
-	_, err := s.w.Write(b)
-	return err
+	return writeParts(s.w, s.rc, b)
+}
+
+// writeParts writes b to a client that goes on reading. The deadline of the last
+// part stays.
+func writeParts(w http.ResponseWriter, rc *http.ResponseController, b []byte) error {
+	for part := range slices.Chunk(b, writePart) {
+		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *stream) flush() error {
