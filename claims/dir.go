@@ -23,6 +23,9 @@ const marker = "longhaul-claims"
 // A set is a directory in it, and the bytes are in a file named after their
 // hash. A file is written under another name first, so it is there whole or
 // not at all, even after a crash.
+//
+// A share whose server is gone may keep a call in the file system for ever. Who
+// waits for it is released when its context ends; the call itself is left behind.
 type Dir struct{ root string }
 
 // OpenDir opens the store in the directory root, which is made if missing. The
@@ -39,8 +42,32 @@ func OpenDir(root string) (*Dir, error) {
 	return d, nil
 }
 
+// await waits for f as long as ctx lasts.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("the directory of large arguments and results does not answer: %w", context.Cause(ctx))
+	}
+}
+
 // Put implements [Store].
-func (d *Dir) Put(_ context.Context, set task.ClaimSet, data []byte) (task.Claim, error) {
+func (d *Dir) Put(ctx context.Context, set task.ClaimSet, data []byte) (task.Claim, error) {
+	return await(ctx, func() (task.Claim, error) { return d.put(set, data) })
+}
+
+func (d *Dir) put(set task.ClaimSet, data []byte) (task.Claim, error) {
 	name, err := SetName(set)
 	if err != nil {
 		return task.Claim{}, err
@@ -110,7 +137,11 @@ func (d *Dir) here() error {
 }
 
 // Get implements [Store].
-func (d *Dir) Get(_ context.Context, set task.ClaimSet, c task.Claim) ([]byte, error) {
+func (d *Dir) Get(ctx context.Context, set task.ClaimSet, c task.Claim) ([]byte, error) {
+	return await(ctx, func() ([]byte, error) { return d.get(set, c) })
+}
+
+func (d *Dir) get(set task.ClaimSet, c task.Claim) ([]byte, error) {
 	name, err := SetName(set)
 	if err != nil {
 		return nil, err
@@ -136,7 +167,12 @@ func (d *Dir) Get(_ context.Context, set task.ClaimSet, c task.Claim) ([]byte, e
 }
 
 // Delete implements [Store].
-func (d *Dir) Delete(_ context.Context, set task.ClaimSet) error {
+func (d *Dir) Delete(ctx context.Context, set task.ClaimSet) error {
+	_, err := await(ctx, func() (struct{}, error) { return struct{}{}, d.delete(set) })
+	return err
+}
+
+func (d *Dir) delete(set task.ClaimSet) error {
 	name, err := SetName(set)
 	if err != nil {
 		return nil // There is no such set.
@@ -150,10 +186,13 @@ func (d *Dir) Delete(_ context.Context, set task.ClaimSet) error {
 // Sets implements [Store].
 func (d *Dir) Sets(ctx context.Context) iter.Seq2[StoredSet, error] {
 	return func(yield func(StoredSet, error) bool) {
-		entries, err := os.ReadDir(d.root)
-		if err == nil {
-			err = d.here()
-		}
+		entries, err := await(ctx, func() ([]fs.DirEntry, error) {
+			entries, err := os.ReadDir(d.root)
+			if err == nil {
+				err = d.here()
+			}
+			return entries, err
+		})
 		if err != nil {
 			yield(StoredSet{}, err)
 			return

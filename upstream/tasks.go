@@ -262,6 +262,7 @@ func (s *session) attend(ctx context.Context, e *exchange, a *attendance, c Call
 	fetchCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	var fetched chan taskEnd // not nil while tasks/result is under way
+	refused := false         // the last one was, and is not made again at once
 
 	for {
 		var (
@@ -278,7 +279,7 @@ func (s *session) attend(ctx context.Context, e *exchange, a *attendance, c Call
 			var rpc *task.RPCError
 			if end = &f; errors.As(f.err, &rpc) && !f.terminal {
 				// The tool's error, or one about the task: tasks/get knows.
-				end, fetched = nil, nil
+				end, fetched, refused = nil, nil, true
 				timer.Reset(0)
 			}
 		case answer := <-a.answers:
@@ -300,6 +301,8 @@ func (s *session) attend(ctx context.Context, e *exchange, a *attendance, c Call
 				return t.end(), nil
 			case s.isStateless():
 				end, err = s.putInputs(ctx, a, t.Inputs, c)
+			case refused && !t.Status.Terminal():
+				refused = false
 			case fetched == nil && t.Status != task.StatusWorking:
 				fetched = make(chan taskEnd, 1)
 				go func() { // until fetchCtx ends

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/longhaul-mcp/longhaul/task"
@@ -254,6 +255,26 @@ func TestUpstreamTask(t *testing.T) {
 		}
 		if r := call(t, s, upstream.Call{Tool: "work"}); r.Error == nil || r.Error.Message != "no such thing" {
 			t.Errorf("got %+v", r)
+		}
+	})
+	t.Run("is polled no faster where the result is refused while input is required", func(t *testing.T) {
+		server, s := newTaskServer(t, upstream.Protocol2025)
+		server.become("input_required", "", `"error":{"code":-32600,"message":"not yet"}`)
+		var polls, results atomic.Int32
+		server.on = func(method string) {
+			switch {
+			case method == "tasks/result":
+				results.Add(1)
+			case method == "tasks/get" && polls.Add(1) == 20:
+				server.end(taskResult)
+			}
+		}
+		if r := call(t, s, upstream.Call{Tool: "work"}); string(r.Result) != taskResult {
+			t.Errorf("got %+v", r)
+		}
+		// It is asked for at every other poll, and in the end.
+		if n := results.Load(); n > 12 {
+			t.Errorf("%d times for 20 polls", n)
 		}
 	})
 	t.Run("cancelled by the server is an error that says so", func(t *testing.T) {
