@@ -24,6 +24,8 @@ type tasked struct {
 	// asks is the key under which the task asks, if it does, and answered has
 	// those of the answers.
 	asks     atomic.Pointer[string]
+	listed   atomic.Int32
+	hidden   int32 // so many listings are without the tool
 	answered chan string
 }
 
@@ -43,7 +45,10 @@ func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case "server/discover":
 		result = `"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}`
 	case "tools/list":
-		result = `"resultType":"complete","tools":[{"name":"work","inputSchema":{"type":"object"}}]`
+		result = `"resultType":"complete","tools":[]`
+		if s.listed.Add(1) > s.hidden {
+			result = `"resultType":"complete","tools":[{"name":"work","inputSchema":{"type":"object"}}]`
+		}
 	case "tools/call":
 		s.calls.Add(1)
 		result = `"resultType":"task","status":"working",` + state
@@ -173,4 +178,25 @@ func TestRejoin(t *testing.T) {
 			t.Errorf("%d cancels", s.cancels.Load())
 		}
 	})
+}
+
+// A tool that is new may have been listed by the process that created the task,
+// and not here yet.
+func TestToolThatIsListedLater(t *testing.T) {
+	t.Parallel()
+	s := &tasked{hidden: 1}
+	s.done.Store(true)
+	web := httptest.NewServer(s)
+	t.Cleanup(web.Close)
+	server, err := upstream.HTTP("remote", web.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := setup(t, temporalAddr, none, server)
+	run := f.startWith(t, uuid.NewString(), task.StartInput{
+		Card: task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: time.Hour.Milliseconds()},
+	})
+	if got := resultText(t, run); got != "theirs" {
+		t.Errorf("got %q", got)
+	}
 }

@@ -137,6 +137,9 @@ type server struct {
 	starts *starts
 	habit  *habit
 
+	// stale has an entry if the tools are to be listed again.
+	stale chan struct{}
+
 	mu    sync.Mutex
 	known bool // tools are those of a listing
 	tools []listedTool
@@ -157,7 +160,7 @@ func newServer(set *Set, s Server, poolSize int) *server {
 			pairs = append(pairs, v, "***")
 		}
 	}
-	srv := &server{Server: s, set: set, redact: strings.NewReplacer(pairs...), habit: newHabit()}
+	srv := &server{Server: s, set: set, redact: strings.NewReplacer(pairs...), habit: newHabit(), stale: make(chan struct{}, 1)}
 	switch s.dialer.(type) {
 	case *command:
 		srv.pool, srv.starts = newPool(poolSize, poolSize), newStarts()
@@ -341,16 +344,18 @@ func (s *server) setTrouble(err error) {
 	s.trouble = lost.what()
 }
 
+// listAgain has the tools listed again, soon.
+func (s *server) listAgain() {
+	select {
+	case s.stale <- struct{}{}:
+	default:
+	}
+}
+
 // followOnce does so for as long as one session lasts. It reports whether the
 // tools were listed at all.
 func (s *server) followOnce(ctx context.Context, first func()) (ok bool, err error) {
-	changed := make(chan struct{}, 1)
-	sess, err := s.connect(ctx, sessionOptions{caps: everyCapability, onListChanged: func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}})
+	sess, err := s.connect(ctx, sessionOptions{caps: everyCapability, onListChanged: s.listAgain})
 	if err != nil {
 		return false, err
 	}
@@ -372,7 +377,7 @@ func (s *server) followOnce(ctx context.Context, first func()) (ok bool, err err
 		s.setTools(tools)
 		first()
 		select {
-		case <-changed:
+		case <-s.stale:
 		case <-refresh:
 			return true, nil
 		case <-sess.ended:

@@ -68,6 +68,9 @@ func (e *LostError) Error() string {
 	if e.Sent {
 		return fmt.Sprintf("the connection to server %q was lost during the call: %s", e.Server, e.what())
 	}
+	if errors.Is(e.Err, ErrUnknownTool) {
+		return fmt.Sprintf("server %q does not list it: %s", e.Server, e.what())
+	}
 	return fmt.Sprintf("server %q cannot be reached: %s", e.Server, e.what())
 }
 
@@ -268,9 +271,9 @@ type Call struct {
 // Call calls a tool once. What the server answered, even an error, is in the
 // RoundResult, verbatim; but a URL elicitation required error (-32042) of the
 // 2025 protocol is a round that needs input, if the capabilities declare
-// elicitation.url. The error is [ErrUnknownTool], a [*LostError], that of
-// Call.Ask, or that of ctx, whose end cancels the call on the server, and the
-// task it has become, unless its cause is [ErrLeave].
+// elicitation.url. The error is a [*LostError], [ErrUnknownTool], which may be in one,
+// that of Call.Ask, or that of ctx, whose end cancels the call on the server, and
+// the task it has become, unless its cause is [ErrLeave].
 func (s *Set) Call(ctx context.Context, c Call) (task.RoundResult, error) {
 	s.mu.Lock()
 	if s.closed {
@@ -306,12 +309,21 @@ func (s *Set) Call(ctx context.Context, c Call) (task.RoundResult, error) {
 }
 
 // unknown is the error for a name that is not in the catalogue. The tool of a
-// server that was not listed yet may exist.
+// server that was not listed yet may exist, and one that is new may have been
+// listed by another process before it was here: the server is listed again now.
 func (s *Set) unknown(tool string) error {
-	for _, server := range s.owners(tool) {
+	err := fmt.Errorf("%w: %q", ErrUnknownTool, tool)
+	owners := s.owners(tool)
+	for _, server := range owners {
 		if why, ok := server.unlisted(); ok {
 			return &LostError{Server: server.Name, Err: errNotListed, Detail: why}
 		}
 	}
-	return fmt.Errorf("%w: %q", ErrUnknownTool, tool)
+	for _, server := range owners {
+		server.listAgain()
+	}
+	if len(owners) == 0 {
+		return err
+	}
+	return &LostError{Server: owners[0].Name, Err: err}
 }
