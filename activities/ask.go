@@ -101,6 +101,7 @@ func (a *asker) ask(ctx context.Context, request task.InputRequest) (json.RawMes
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err == nil && answer.Error != nil:
+			a.beat.answered(ctx, key) // to ask again later may succeed
 			return nil, answer.Error
 		case err == nil && !answer.Over:
 			//failpoint:answer-taken

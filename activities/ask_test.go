@@ -226,6 +226,39 @@ func TestAsk(t *testing.T) {
 		}
 	})
 
+	t.Run("what there was no room for may be asked again when there is", func(t *testing.T) {
+		most := strings.Repeat("?", task.MaxInputsBytes*2/3)
+		f := setup(t, temporalAddr, none, asking(func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			type reply struct {
+				question string
+				err      error
+			}
+			replies := make(chan reply, 2)
+			elicit := func(question string) {
+				_, err := req.Session.Elicit(ctx, &mcp.ElicitParams{Message: question + most, RequestedSchema: map[string]any{"type": "object"}})
+				replies <- reply{question, err}
+			}
+			go elicit("first")
+			go elicit("second")
+			refused := <-replies // the other one waits for its answer
+			if answered := <-replies; refused.err == nil || answered.err != nil {
+				return nil, fmt.Errorf("got %v, then %v", refused.err, answered.err)
+			}
+			elicit(refused.question)
+			return text(fmt.Sprint((<-replies).err)), nil
+		}))
+		run := f.startAsking(t, elicitation, task.Policy{})
+		seen := map[string]bool{}
+		for range 2 {
+			in := f.await(t, run, func(s task.State) bool { return asked(s) && !seen[s.Inputs[0].Key] }).Inputs[0]
+			seen[in.Key] = true
+			f.answer(t, run, responses(in.Key, `{"action":"decline"}`))
+		}
+		if got := resultText(t, run); got != "<nil>" {
+			t.Errorf("the second time: %s", got)
+		}
+	})
+
 	t.Run("goes on under the same key after a stop", func(t *testing.T) {
 		f := setup(t, temporalAddr, none, asking(askSure))
 		run := f.startAsking(t, elicitation, task.Policy{Retry: true})

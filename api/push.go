@@ -242,7 +242,9 @@ func (p *sessionPush) list(owner task.Owner, active <-chan struct{}) {
 		}
 		select {
 		case <-time.After(rest):
-			rest = min(2*rest, relistIdle)
+			if err == nil {
+				rest = min(2*rest, relistIdle)
+			}
 		case <-active:
 			rest = relistEvery
 			if !p.pause(rest) {

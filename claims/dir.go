@@ -202,7 +202,7 @@ func (d *Dir) Sets(ctx context.Context) iter.Seq2[StoredSet, error] {
 			if !ok {
 				continue
 			}
-			info, err := e.Info()
+			info, err := await(ctx, e.Info)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // deleted meanwhile
 			}

@@ -85,6 +85,8 @@ func (h *hub) saw(r *reading) {
 	switch {
 	case !t.CreatedAt.Equal(w.latest.CreatedAt):
 		w.unsettled = h.moment() // another task, which has the ID now
+	case t.Rev == w.latest.Rev && len(t.Inputs) < len(w.latest.Inputs):
+		w.unsettled = h.moment() // an answer was refused, and no worker has asked again
 	case t.Rev == w.latest.Rev:
 		if r.at.After(w.readAt) {
 			w.readAt = r.at

@@ -141,6 +141,9 @@ func isNews(now, last *task.Task, progress bool) bool {
 	if now.Rev != last.Rev {
 		return now.Rev > last.Rev
 	}
+	if len(now.Inputs) > len(last.Inputs) {
+		return false // as it was before an answer that was refused
+	}
 	return progress && now.Progress != nil && (last.Progress == nil || *now.Progress != *last.Progress)
 }
 
