@@ -242,7 +242,7 @@ func TestAsk(t *testing.T) {
 			go elicit("second")
 			refused := <-replies // the other one waits for its answer
 			if answered := <-replies; refused.err == nil || answered.err != nil {
-				return nil, fmt.Errorf("got %v, then %v", refused.err, answered.err)
+				return nil, fmt.Errorf("the one got %w, the other %w", refused.err, answered.err)
 			}
 			elicit(refused.question)
 			return text(fmt.Sprint((<-replies).err)), nil

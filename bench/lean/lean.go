@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // Session is a session of an MCP endpoint, which any number of connections may
@@ -75,9 +76,27 @@ type Conn struct {
 // Close closes the connection. A request that waits on it fails.
 func (c *Conn) Close() { _ = c.conn.Close() }
 
+// How often a request is made at most whose answer says that it may be made
+// again, and how long the client waits before that.
+const (
+	maxAttempts = 10
+	attemptRest = 100 * time.Millisecond
+)
+
 // Do sends a request and returns the message that answers it, which stands
-// until the next request. An error response is an error.
+// until the next request. An error response is an error, unless it says that the
+// request may be made again and it then succeeds.
 func (c *Conn) Do(method string, params []byte) ([]byte, error) {
+	for n := 1; ; n++ {
+		message, err := c.attempt(method, params)
+		if err == nil || n == maxAttempts || !bytes.Contains(c.body, []byte("Nothing is lost: try again")) {
+			return message, err
+		}
+		time.Sleep(attemptRest)
+	}
+}
+
+func (c *Conn) attempt(method string, params []byte) ([]byte, error) {
 	c.id = strconv.AppendInt(c.id[:0], c.of.lastID.Add(1), 10)
 	stream, err := c.post(method, c.id, params)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 // Each method is answered in one of the ways in which servers answer.
 func TestDo(t *testing.T) {
+	busy := 2 // requests that are to be made again
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var request struct {
 			JSONRPC, Method string
@@ -44,6 +45,11 @@ func TestDo(t *testing.T) {
 		case "stream":
 			w.Header().Set("Content-Type", "text/event-stream")
 			fmt.Fprintf(w, ": hello\n\nevent: message\ndata: {\"method\":\"notifications/tasks/status\"}\n\nevent: message\ndata: %s\n\n", answer)
+		case "busy":
+			if busy--; busy >= 0 {
+				answer = fmt.Sprintf(`{"id":%s,"error":{"message":"The task engine is unavailable. Nothing is lost: try again."}}`, request.ID)
+			}
+			fmt.Fprint(w, answer)
 		case "error":
 			fmt.Fprintf(w, `{"id":%s,"error":{"code":-32602}}`, request.ID)
 		case "another":
@@ -62,7 +68,7 @@ func TestDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for _, method := range []string{"message", "chunks", "stream", "message"} {
+	for _, method := range []string{"message", "chunks", "stream", "busy", "message"} {
 		message, err := c.Do(method, []byte(`{"a":1}`))
 		if want := fmt.Sprintf(`"result":{"method":%q}}`, method); err != nil || !strings.Contains(string(message), want) {
 			t.Errorf("%s: got %q, %v, want %s", method, message, err, want)
