@@ -482,8 +482,34 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 	}
 }
 
-// Temporal logs a fatal line, which would end the process, if it cannot open one of its ports.
-func TestFatalLineWhileStartingIsAnError(t *testing.T) {
+// Temporal logs a fatal line, which would end the process, if it cannot open one of its ports. Where
+// that may be another one, it is started with another one.
+func TestPortIsTakenMeanwhile(t *testing.T) {
+	free := func() string {
+		ports, err := temporalserver.ReservePorts("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ports.Release()
+		return ports.Frontend()
+	}
+	t.Run("any other will do", func(t *testing.T) {
+		s, err := startTaken(t, "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Stop()
+		dial(t, s.Addr())
+	})
+	t.Run("it has to be that one", func(t *testing.T) {
+		_, err := startTaken(t, free())
+		wantLine(t, err, "already in use")
+	})
+}
+
+// startTaken starts Temporal when the port of its frontend has just been taken.
+func startTaken(t *testing.T, frontend string) (*temporalserver.Server, error) {
+	t.Helper()
 	path, err := prepareDatabase(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -492,7 +518,7 @@ func TestFatalLineWhileStartingIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, err := temporalserver.ReservePorts("127.0.0.1:0")
+	ports, err := temporalserver.ReservePorts(frontend)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -502,10 +528,16 @@ func TestFatalLineWhileStartingIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer lis.Close()
-	_, err = temporalserver.Start(t.Context(), temporalserver.Options{
-		Ports: ports, Store: store, Visibility: store, Shards: 1, Namespace: "default", Logger: slog.New(slog.DiscardHandler),
+	o, err := withDefaults(Options{DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := temporalserver.CreateNamespace(store, o); err != nil {
+		t.Fatal(err)
+	}
+	return temporalserver.Start(t.Context(), temporalserver.Options{
+		Ports: ports, Store: store, Visibility: store, Shards: 1, Namespace: o.Namespace, Logger: o.Logger,
 	})
-	wantLine(t, err, "listen", "address already in use")
 }
 
 func TestLogIsQuiet(t *testing.T) {

@@ -89,8 +89,10 @@ func dynamicConfig() dynamicconfig.StaticClient {
 }
 
 // Ports are addresses kept for Temporal's services until it starts. Temporal insists on opening its
-// listeners itself, so they are handed over by closing these.
+// listeners itself, so they are handed over by closing these. In the moment between, any other process
+// may take one, be it as the near end of a connection.
 type Ports struct {
+	frontend  string                            // as it was asked for
 	hosts     map[primitives.ServiceName]string // host:port
 	listeners []net.Listener
 }
@@ -98,9 +100,17 @@ type Ports struct {
 // ReservePorts takes the frontend's address, a host:port whose port may be 0, and free loopback
 // ports for the services behind it. The error is an [*enginereg.AddrError].
 func ReservePorts(frontend string) (*Ports, error) {
-	p := &Ports{hosts: make(map[primitives.ServiceName]string)}
+	p := &Ports{frontend: frontend}
+	if err := p.reserve(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Ports) reserve() error {
+	p.hosts = make(map[primitives.ServiceName]string)
 	for name, addr := range map[primitives.ServiceName]string{
-		primitives.FrontendService: frontend,
+		primitives.FrontendService: p.frontend,
 		primitives.HistoryService:  "127.0.0.1:0",
 		primitives.MatchingService: "127.0.0.1:0",
 		primitives.WorkerService:   "127.0.0.1:0",
@@ -108,12 +118,12 @@ func ReservePorts(frontend string) (*Ports, error) {
 		lis, err := net.Listen("tcp", addr)
 		if err != nil {
 			p.Release()
-			return nil, &enginereg.AddrError{Listener: enginereg.ListenerTemporal, Addr: addr, Err: err}
+			return &enginereg.AddrError{Listener: enginereg.ListenerTemporal, Addr: addr, Err: err}
 		}
 		p.listeners = append(p.listeners, lis)
 		p.hosts[name] = lis.Addr().String()
 	}
-	return p, nil
+	return nil
 }
 
 // Frontend is the real host:port of the gRPC frontend.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -27,6 +28,8 @@ const (
 	stopTimeout = 15 * time.Second
 	// readyPoll is the pause between two questions whether the server is ready.
 	readyPoll = 10 * time.Millisecond
+	// maxStarts is how often Temporal is started if somebody takes a port of its own.
+	maxStarts = 5
 )
 
 // Options say what a server runs on. All are required.
@@ -54,6 +57,20 @@ type Server struct {
 // Start starts Temporal and returns when workflows can be started in the namespace. ctx bounds the
 // wait for that, not the life of the server. A server that fails to start is stopped.
 func Start(ctx context.Context, o Options) (*Server, error) {
+	for n := 1; ; n++ {
+		s, err := start(ctx, o)
+		// All that is known of a fatal line is its text.
+		if err == nil || n == maxStarts || !strings.Contains(err.Error(), "address already in use") {
+			return s, err
+		}
+		o.Logger.Warn("a port was taken while it was handed to Temporal; starting it again with others", "error", err)
+		if err := o.Ports.reserve(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func start(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{logger: o.Logger, log: newServerLog(o.Logger), addr: o.Ports.Frontend()}
 	o.Ports.Release()
 	if err := s.launch(o.Ports.hosts, o); err != nil {

@@ -5,7 +5,9 @@
 package temporaltest
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -78,10 +80,10 @@ func start(cmd *exec.Cmd, dir, addr string, stderr io.Writer) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{stdin: stdin, cmd: cmd}
-	if _, err := fmt.Fscan(stdout, &s.Addr, &s.pid); err != nil {
+	said, err := bufio.NewReader(stdout).ReadString('\n')
+	if _, failed := fmt.Sscan(said, &s.Addr, &s.pid); failed != nil {
 		_ = stdin.Close()
-		_ = cmd.Wait()
-		return nil, fmt.Errorf("the Temporal server for tests did not start: %w", err)
+		return nil, fmt.Errorf("the Temporal server for tests did not start: %w: %s", errors.Join(err, cmd.Wait()), said)
 	}
 	return s, nil
 }

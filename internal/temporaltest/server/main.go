@@ -23,6 +23,7 @@ import (
 func main() {
 	if err := run(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		fmt.Println(err) // for who waits for the address
 		os.Exit(1)
 	}
 }
