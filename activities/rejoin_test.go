@@ -77,27 +77,29 @@ func (s *tasked) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{%s}}`, m.ID, result)
 }
 
+// start starts a task of the server's tool.
+func (s *tasked) start(t *testing.T, ttl time.Duration) (*fixture, client.WorkflowRun) {
+	t.Helper()
+	web := httptest.NewServer(s)
+	t.Cleanup(web.Close)
+	server, err := upstream.HTTP("remote", web.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := setup(t, temporalAddr, none, server)
+	return f, f.startWith(t, uuid.NewString(), task.StartInput{
+		Card:         task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: ttl.Milliseconds()},
+		Capabilities: json.RawMessage(`{"elicitation":{}}`),
+	})
+}
+
 // A round whose upstream made a task of the call is not lost with its worker:
 // the next attempt rejoins that task, though the tool may not be run again.
 func TestRejoin(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T, ttl time.Duration) (*tasked, *fixture, client.WorkflowRun) {
 		s := &tasked{polled: make(chan struct{}, 1), answered: make(chan string, 1)}
-		web := httptest.NewServer(s)
-		t.Cleanup(web.Close)
-		server, err := upstream.HTTP("remote", web.URL, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := setup(t, temporalAddr, none, server)
-		run, err := f.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: uuid.NewString(), TaskQueue: f.queue},
-			task.WorkflowTask, task.StartInput{
-				Card:         task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: ttl.Milliseconds()},
-				Capabilities: json.RawMessage(`{"elicitation":{}}`),
-			})
-		if err != nil {
-			t.Fatal(err)
-		}
+		f, run := s.start(t, ttl)
 		<-s.polled
 		return s, f, run
 	}
@@ -186,16 +188,7 @@ func TestToolThatIsListedLater(t *testing.T) {
 	t.Parallel()
 	s := &tasked{hidden: 1}
 	s.done.Store(true)
-	web := httptest.NewServer(s)
-	t.Cleanup(web.Close)
-	server, err := upstream.HTTP("remote", web.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := setup(t, temporalAddr, none, server)
-	run := f.startWith(t, uuid.NewString(), task.StartInput{
-		Card: task.Card{Tool: "remote__work", CreatedAt: time.Now(), TTLMillis: time.Hour.Milliseconds()},
-	})
+	_, run := s.start(t, time.Hour)
 	if got := resultText(t, run); got != "theirs" {
 		t.Errorf("got %q", got)
 	}

@@ -43,8 +43,9 @@ type slow struct {
 	closed chan struct{} // tells of each connection that the server closes
 }
 
-// inBubble runs do beside a server, whose every request has to have ended then.
-func inBubble(t *testing.T, do func(*slow)) {
+// inBubble runs do with a client of a server, whose every request has to have
+// ended then.
+func inBubble(t *testing.T, do func(*slow, *client)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{t, &memory{}, pipes{make(chan net.Conn), make(chan struct{})}, make(chan struct{}, 10)}
 		s.tasks.reset()
@@ -69,7 +70,9 @@ func inBubble(t *testing.T, do func(*slow)) {
 			_ = server.Close()
 			<-served
 		}()
-		do(s)
+		c := s.connect()
+		defer c.Close()
+		do(s, c)
 	})
 }
 
@@ -135,9 +138,7 @@ func TestBodyThatStops(t *testing.T) {
 		"chunks":          {"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n", "6\r\n{\"json\r\n", 408, timeout},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(s *slow) {
-				c := s.connect()
-				defer c.Close()
+			inBubble(t, func(s *slow, c *client) {
 				begun := time.Now()
 				c.begin(tt.header)
 				fmt.Fprint(c, tt.half)
@@ -151,9 +152,7 @@ func TestBodyThatStops(t *testing.T) {
 	}
 	// What a handler does not want of a body, the HTTP server waits for.
 	t.Run("refused", func(t *testing.T) {
-		inBubble(t, func(s *slow) {
-			c := s.connect()
-			defer c.Close()
+		inBubble(t, func(s *slow, c *client) {
 			begun := time.Now()
 			c.begin("Content-Type: text/plain\r\nContent-Length: 100\r\n")
 			<-s.closed
@@ -165,9 +164,7 @@ func TestBodyThatStops(t *testing.T) {
 // A body may take as long as it likes, if only it goes on; and the bound on it is
 // none on what follows: a call that waits for an hour, and another request.
 func TestBodyThatComesSlowly(t *testing.T) {
-	inBubble(t, func(s *slow) {
-		c := s.connect()
-		defer c.Close()
+	inBubble(t, func(s *slow, c *client) {
 		begun := time.Now()
 		c.begin(fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d\r\n", len(initialize)))
 		for part := range strings.SplitSeq(strings.TrimSuffix(initialize, "}}}"), ",") {
@@ -206,9 +203,7 @@ func TestReplyThatIsNotRead(t *testing.T) {
 		"long":  fmt.Sprintf(`{%[1]q:1,%[1]q:2}`, strings.Repeat("k", 300<<10)), // it is told which key
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(s *slow) {
-				c := s.connect()
-				defer c.Close()
+			inBubble(t, func(s *slow, c *client) {
 				c.post("", body)
 				begun := time.Now()
 				<-s.closed
@@ -221,9 +216,7 @@ func TestReplyThatIsNotRead(t *testing.T) {
 // A long reply may be read as slowly as one likes, if only it is read; and the
 // bound on it is none on the next one.
 func TestReplyThatIsReadSlowly(t *testing.T) {
-	inBubble(t, func(s *slow) {
-		c := s.connect()
-		defer c.Close()
+	inBubble(t, func(s *slow, c *client) {
 		long := strings.Repeat("k", 300<<10)
 		c.post("", fmt.Sprintf(`{%[1]q:1,%[1]q:2}`, long))
 		begun := time.Now()

@@ -249,11 +249,23 @@ func setup(t *testing.T, change ...func(*api.Options)) *stack {
 
 func setupOn(t *testing.T, client temporal.Client, change ...func(*api.Options)) *stack {
 	t.Helper()
-	e := newEngine(t, client, "")
-	o := api.Options{
-		Tasks: e, Catalogue: tools, Key: key, Logger: discard(),
+	s := serve(t, api.Options{
+		Tasks: newEngine(t, client, ""), Catalogue: tools, Key: key, Logger: discard(),
 		InlineWindow: time.Minute, // what ends by itself ends within it, however slow the machine
-	}
+	}, change...)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.api.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+	})
+	return s
+}
+
+// serve serves an API with these options until the test ends.
+func serve(t *testing.T, o api.Options, change ...func(*api.Options)) *stack {
+	t.Helper()
 	for _, c := range change {
 		c(&o)
 	}
@@ -263,14 +275,7 @@ func setupOn(t *testing.T, client temporal.Client, change ...func(*api.Options))
 	}
 	s := httptest.NewServer(a.Handler())
 	t.Cleanup(s.Close)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := a.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-	})
-	return &stack{a, s.URL + "/mcp", e}
+	return &stack{a, s.URL + "/mcp", o.Tasks}
 }
 
 var key = bytes.Repeat([]byte("k"), api.KeySize)

@@ -3,7 +3,6 @@ package api_test
 import (
 	"context"
 	"iter"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -33,17 +32,7 @@ func (d *deaf) Watch(ctx context.Context, ref task.Ref, o task.WatchOptions) ite
 // inMemory is a stack over tasks in memory.
 func inMemory(t *testing.T, tasks task.Service, change ...func(*api.Options)) *stack {
 	t.Helper()
-	o := api.Options{Tasks: tasks, Catalogue: memoryTools{}, Key: key, Logger: discard()}
-	for _, c := range change {
-		c(&o)
-	}
-	a, err := api.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(a.Handler())
-	t.Cleanup(s.Close)
-	return &stack{a, s.URL + "/mcp", tasks}
+	return serve(t, api.Options{Tasks: tasks, Catalogue: memoryTools{}, Key: key, Logger: discard()}, change...)
 }
 
 // Who does what the reply to a call says does not run the tool twice, also if the

@@ -12,6 +12,8 @@ import (
 
 	temporal "go.temporal.io/sdk/client"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/longhaul-mcp/longhaul/internal/taskclient"
 )
 
 // A thousand tasks that wait for people cost no activity, goroutine or
@@ -45,7 +47,7 @@ func TestThousandWaiting(t *testing.T) {
 	}
 	create := func(ctx context.Context, w *waiting) (err error) {
 		for {
-			if w.id, err = c.createOnce(w.call, w.tool, object{}); !isPassing(ctx, err) {
+			if w.id, err = c.createOnce(w.call, w.tool, object{}); ctx.Err() != nil || !taskclient.IsPassing(err) {
 				return err
 			}
 		}
@@ -144,17 +146,11 @@ func (w *waiting) answer(ctx context.Context, c client2026) error {
 	return err
 }
 
-// isPassing reports whether Longhaul says that the same request may be made
-// again: a busy machine may take longer than a request does.
-func isPassing(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "Nothing is lost: try again")
-}
-
 // request is made again while that helps.
 func (w *waiting) request(ctx context.Context, c client2026, method string, params object) (json.RawMessage, error) {
 	for {
 		raw, err := c.tryRequest(method, w.id, params, object{})
-		if !isPassing(ctx, err) {
+		if ctx.Err() != nil || !taskclient.IsPassing(err) {
 			return raw, err
 		}
 	}

@@ -23,24 +23,30 @@ import (
 	"github.com/longhaul-mcp/longhaul/workflows"
 )
 
+// abandoned is a task that asks, and whose worker has left.
+func (f *fixture) abandoned(round roundFunc) (task.Ref, *task.Task) {
+	f.t.Helper()
+	w := worker.New(f.client, f.queue, worker.Options{})
+	workflows.Register(w, nil)
+	w.RegisterActivityWithOptions(round, activity.RegisterOptions{Name: task.ActivityRound})
+	if err := w.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	defer w.Stop()
+	ref := f.create()
+	return ref, f.await(ref, inputRequired)
+}
+
 // Whoever has answered is not asked again, although nobody has taken the
 // answer in.
 func TestAnswersWithoutWorker(t *testing.T) {
 	f := setup(t)
-	w := worker.New(f.client, f.queue, worker.Options{})
-	workflows.Register(w, nil)
-	w.RegisterActivityWithOptions(func(context.Context, task.RoundInput) (task.RoundResult, error) {
+	ref, asked := f.abandoned(func(context.Context, task.RoundInput) (task.RoundResult, error) {
 		ask := func(key string) task.InputRequest {
 			return task.InputRequest{Key: key, Method: task.MethodElicit, Params: json.RawMessage(`{"message":"` + key + `?"}`)}
 		}
 		return task.RoundResult{NeedsInput: true, Inputs: []task.InputRequest{ask("a"), ask("b")}}, nil
-	}, activity.RegisterOptions{Name: task.ActivityRound})
-	if err := w.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ref := f.create()
-	asked := f.await(ref, inputRequired)
-	w.Stop()
+	})
 
 	other, err := engine.New(engine.Options{Client: f.client, TaskQueue: f.queue, Key: key})
 	if err != nil {
@@ -99,15 +105,7 @@ func TestAnswersWithoutWorker(t *testing.T) {
 // came when no worker had made it yet.
 func TestRefusedAnswerWithoutWorker(t *testing.T) {
 	f := setup(t)
-	w := worker.New(f.client, f.queue, worker.Options{})
-	workflows.Register(w, nil)
-	w.RegisterActivityWithOptions(askOnce, activity.RegisterOptions{Name: task.ActivityRound})
-	if err := w.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ref := f.create()
-	asked := f.await(ref, inputRequired)
-	w.Stop()
+	ref, asked := f.abandoned(askOnce)
 
 	bad := map[string]json.RawMessage{asked.Inputs[0].Key: json.RawMessage(`{"action":"perhaps"}`)}
 	if err := f.Answer(t.Context(), ref, bad); err != nil {
@@ -167,15 +165,7 @@ func TestAnswersTakenInMeanwhile(t *testing.T) {
 		}
 		return ask("a"), nil
 	}
-	w := worker.New(f.client, f.queue, worker.Options{})
-	workflows.Register(w, nil)
-	w.RegisterActivityWithOptions(round, activity.RegisterOptions{Name: task.ActivityRound})
-	if err := w.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ref := f.create()
-	asked := f.await(ref, inputRequired)
-	w.Stop()
+	ref, asked := f.abandoned(round)
 
 	var meanwhile sync.Once
 	other := f.behind(t, func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {

@@ -33,7 +33,7 @@ type Refusal struct {
 
 // ask takes in that the round ended with requests for input.
 func (m *Machine) ask(now time.Time, r RoundResult, declared json.RawMessage) {
-	m.Asked, m.Answers, m.Refused = nil, nil, nil
+	m.Forget()
 	m.RequestState = r.RequestState
 	if len(r.Inputs) == 0 {
 		m.Idle++

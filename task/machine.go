@@ -110,7 +110,8 @@ func (m *Machine) BeginRound() (round int, answers map[string]json.RawMessage, r
 	m.Round++
 	m.Running = true
 	answers, requestState = m.Answers, m.RequestState
-	m.Asked, m.Answers, m.Refused, m.RequestState = nil, nil, nil, ""
+	m.Forget()
+	m.RequestState = ""
 	return m.Round, answers, requestState
 }
 
@@ -168,9 +169,9 @@ func (m *Machine) Suspend(now time.Time) {
 	}
 }
 
-// Forget drops the answers that a workflow function had: the run in which it goes
-// on does not ask for them again, and together they may be more than it can be
-// started with.
+// Forget drops what was asked in a round, and the answers. A workflow function
+// that goes on in a new run does not ask for them again, and together they may be
+// more than that can be started with.
 func (m *Machine) Forget() {
 	m.Asked, m.Answers, m.Refused = nil, nil, nil
 }
@@ -195,7 +196,8 @@ func (m *Machine) end(now time.Time, o *Outcome) {
 	// outcome.
 	o.Message = clip(o.Message, maxMessage)
 	m.Outcome = o
-	m.Asked, m.Answers, m.Refused, m.RequestState = nil, nil, nil, ""
+	m.Forget()
+	m.RequestState = ""
 	m.State.Progress = nil
 	m.change(now, o.Status(), o.Message)
 	m.State.Outcome = o.Head()

@@ -6,6 +6,7 @@ package lean
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,8 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
-	"time"
+
+	"github.com/longhaul-mcp/longhaul/internal/taskclient"
 )
 
 // Session is a session of an MCP endpoint, which any number of connections may
@@ -76,24 +78,11 @@ type Conn struct {
 // Close closes the connection. A request that waits on it fails.
 func (c *Conn) Close() { _ = c.conn.Close() }
 
-// How often a request is made at most whose answer says that it may be made
-// again, and how long the client waits before that.
-const (
-	maxAttempts = 10
-	attemptRest = 100 * time.Millisecond
-)
-
 // Do sends a request and returns the message that answers it, which stands
 // until the next request. An error response is an error, unless it says that the
 // request may be made again and it then succeeds.
 func (c *Conn) Do(method string, params []byte) ([]byte, error) {
-	for n := 1; ; n++ {
-		message, err := c.attempt(method, params)
-		if err == nil || n == maxAttempts || !bytes.Contains(c.body, []byte("Nothing is lost: try again")) {
-			return message, err
-		}
-		time.Sleep(attemptRest)
-	}
+	return taskclient.Patiently(context.Background(), func() ([]byte, error) { return c.attempt(method, params) })
 }
 
 func (c *Conn) attempt(method string, params []byte) ([]byte, error) {

@@ -53,7 +53,7 @@ func Subscribe(ctx context.Context, url string, taskIDs ...string) (*Stream, err
 	if err != nil {
 		return nil, err
 	}
-	return patiently(ctx, func() (*Stream, error) {
+	return Patiently(ctx, func() (*Stream, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 		if err != nil {
 			return nil, err

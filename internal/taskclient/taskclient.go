@@ -109,15 +109,21 @@ func (c *Client) Do(ctx context.Context, method string, params, result any) erro
 }
 
 func (c *Client) do(ctx context.Context, method string, params, result any) (http.Header, error) {
-	return patiently(ctx, func() (http.Header, error) { return c.attempt(ctx, method, params, result) })
+	return Patiently(ctx, func() (http.Header, error) { return c.attempt(ctx, method, params, result) })
 }
 
-// patiently makes a request again while the answer is that this loses nothing:
-// on a busy machine the engine may take longer than Longhaul waits for it.
-func patiently[T any](ctx context.Context, request func() (T, error)) (T, error) {
+// IsPassing reports whether Longhaul says that the same request may be made again:
+// on a busy machine the engine may take longer than a request waits for it.
+func IsPassing(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Nothing is lost: try again")
+}
+
+// Patiently makes a request again while its error is a passing one, ten times at
+// most.
+func Patiently[T any](ctx context.Context, request func() (T, error)) (T, error) {
 	for n := 1; ; n++ {
 		v, err := request()
-		if err == nil || n == maxAttempts || !strings.Contains(err.Error(), "Nothing is lost: try again") {
+		if !IsPassing(err) || n == maxAttempts {
 			return v, err
 		}
 		select {
